@@ -1,0 +1,85 @@
+/*
+ * job.h - what a job is: the part that never changes after the push, and the part that changes at every step.
+ *
+ * The two are separate records in the store, so that a lease does not rewrite a payload. Slices point into
+ * memory that somebody else owns; each struct that holds them says who.
+ */
+#ifndef MOONQ_JOB_JOB_H
+#define MOONQ_JOB_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/clock.h"
+#include "base/slice.h"
+#include "job/id.h"
+#include "job/state.h"
+
+#define PRIORITY_FIRST   0
+#define PRIORITY_DEFAULT 5
+#define PRIORITY_LAST    9
+
+#define ATTEMPTS_DEFAULT   25 /* with the default backoff: about three weeks */
+#define ATTEMPTS_MAX       1000
+#define TIMEOUT_DEFAULT_MS (10 * 60 * 1000) /* longer than any web request, shorter than a coffee break */
+#define LEASE_DEFAULT_MS   (30 * 1000)      /* a dead worker's job is back within half a minute */
+#define LEASE_MAX_MS       (24 * 3600 * 1000)
+#define TIMEOUT_MAX_MS     (7 * 24 * 3600 * 1000)
+#define KEEP_DEFAULT_MS    (3600 * 1000LL) /* finished records explain themselves for an hour */
+#define TAGS_MAX           16
+#define META_MAX_BYTES     4096
+
+/* What never changes after the push. */
+struct job_spec {
+    struct slice type;    /* name of its handler: "email.send" */
+    struct slice queue;   /* "default" */
+    struct slice payload; /* bytes; handlers expect JSON */
+    struct slice meta;    /* a JSON object, or empty; carries traceparent and correlation id */
+    struct slice tags;    /* names, each followed by '\n'; empty for none */
+    wall_ms pushed_at;
+    wall_ms expires_at;  /* it must have started by then; WALL_NEVER for no limit */
+    int64_t keep_ms;     /* how long the finished record stays */
+    uint32_t timeout_ms; /* one attempt may take so long */
+    uint32_t lease_ms;   /* a sign of life is due so often */
+    uint16_t max_attempts;
+    uint8_t priority; /* 0 first, 9 last */
+};
+
+/* What changes at every step. */
+struct job_status {
+    enum job_state state;
+    uint8_t priority;    /* as in the spec: the key of the ready index needs it */
+    bool parked;         /* ready, but no handler has its type: not handed to workers */
+    bool cancelling;     /* running, and asked to stop */
+    bool held_by_worker; /* running in a worker of this server, whose lease a restart may give back at once */
+    bool started;        /* was leased at least once: expires no longer applies */
+    uint32_t queue_no;   /* the store's number of its queue */
+    uint16_t attempt;    /* attempts counted so far, the running one included */
+    uint16_t crashes;    /* of these, how many took their worker or the server down */
+    uint64_t token;      /* of the newest lease; only grows */
+    wall_ms since;       /* when it came into this state */
+    wall_ms due_at;      /* scheduled, retrying: when it becomes ready. Finished: when it is deleted */
+    wall_ms deadline;    /* running: when the lease ends */
+    wall_ms expires_at;  /* as in the spec */
+    float progress;      /* 0 to 1; below 0: none was told */
+    struct slice holder; /* running: who. "w1" or a client's name */
+    struct slice note;   /* the text told with the progress */
+};
+
+/* One attempt that ended. */
+struct job_attempt {
+    uint16_t number;
+    enum job_step outcome; /* STEP_ACK, STEP_FAIL, STEP_BURY, STEP_LOST, STEP_GIVE_BACK, STEP_SNOOZE, ... */
+    wall_ms began, ended;
+    struct slice worker;
+    struct slice code;      /* "SCRIPT", "TIMEOUT", "CRASH", ...; empty for success */
+    struct slice message;   /* the error, for a person */
+    struct slice traceback; /* empty where there is none */
+};
+
+/* A job as a listing shows it. */
+struct job_view {
+    job_id id;
+    struct job_spec spec;
+    struct job_status status;
+};
+#endif

@@ -1,0 +1,215 @@
+#include "job/record.h"
+
+#include <xxhash.h>
+
+/* Formats on disk. Never reuse a number. */
+enum {
+    SPEC_FORMAT = 1,
+    STATUS_FORMAT = 1,
+    ATTEMPT_FORMAT = 1,
+};
+
+enum {
+    SUM_BYTES = 4,
+    SPEC_FIXED_BYTES = 1 + 1 + 2 + 4 + 4 + 8 + 8 + 8, /* format .. keep_ms */
+    STATUS_FIXED_BYTES = 1 + 1 + 1 + 1 + 4 + 2 + 2 + 8 + 8 + 8 + 8 + 8 + 4,
+};
+
+static uint32_t sum_of(const char *at, size_t len)
+{
+    return (uint32_t)XXH3_64bits(at, len);
+}
+
+/* Checks and strips format and sum; the rest is in *body. */
+static enum mq_code open_record(struct reader *body, struct slice bytes, uint8_t format, const char *what,
+                                struct mq_err *err)
+{
+    if (bytes.len < 1 + SUM_BYTES)
+        return mq_fail(err, MQ_INTERNAL, "%s record has only %zu bytes", what, bytes.len);
+    if ((uint8_t)bytes.at[0] != format)
+        return mq_fail(err, MQ_INTERNAL, "%s record has format %u, this binary knows %u", what,
+                       (uint8_t)bytes.at[0], format);
+    size_t len = bytes.len - SUM_BYTES;
+    if (sum_of(bytes.at, len) != be32_get(bytes.at + len))
+        return mq_fail(err, MQ_INTERNAL, "%s record of %zu bytes fails its checksum", what, bytes.len);
+    *body = reader_of((struct slice){bytes.at + 1, len - 1});
+    return MQ_OK;
+}
+
+static enum mq_code close_record(const struct reader *body, const char *what, struct mq_err *err)
+{
+    if (reader_done(body))
+        return MQ_OK;
+    return mq_fail(err, MQ_INTERNAL, "%s record is %s", what, body->short_ ? "cut short" : "too long");
+}
+
+static char *put_string(char *at, struct slice s)
+{
+    be32_put(at, (uint32_t)s.len);
+    if (s.len)
+        memcpy(at + 4, s.at, s.len);
+    return at + 4 + s.len;
+}
+
+size_t record_spec_bytes(const struct job_spec *spec)
+{
+    return SPEC_FIXED_BYTES + 5 * 4 + spec->type.len + spec->queue.len + spec->payload.len + spec->meta.len +
+           spec->tags.len + SUM_BYTES;
+}
+
+void record_write_spec(char *start, const struct job_spec *spec)
+{
+    char *at = start;
+    *at++ = SPEC_FORMAT;
+    *at++ = (char)spec->priority;
+    be16_put(at, spec->max_attempts);
+    be32_put(at + 2, spec->timeout_ms);
+    be32_put(at + 6, spec->lease_ms);
+    be64_put(at + 10, (uint64_t)spec->pushed_at);
+    be64_put(at + 18, (uint64_t)spec->expires_at);
+    be64_put(at + 26, (uint64_t)spec->keep_ms);
+    at = put_string(at + 34, spec->type);
+    at = put_string(at, spec->queue);
+    at = put_string(at, spec->payload);
+    at = put_string(at, spec->meta);
+    at = put_string(at, spec->tags);
+    be32_put(at, sum_of(start, (size_t)(at - start)));
+}
+
+enum mq_code record_read_spec(struct job_spec *out, struct slice bytes, struct mq_err *err)
+{
+    struct reader body;
+    enum mq_code code = open_record(&body, bytes, SPEC_FORMAT, "job", err);
+    if (code != MQ_OK)
+        return code;
+    struct job_spec spec;
+    spec.priority = reader_u8(&body);
+    spec.max_attempts = reader_u16(&body);
+    spec.timeout_ms = reader_u32(&body);
+    spec.lease_ms = reader_u32(&body);
+    spec.pushed_at = (wall_ms)reader_u64(&body);
+    spec.expires_at = (wall_ms)reader_u64(&body);
+    spec.keep_ms = (int64_t)reader_u64(&body);
+    spec.type = reader_string(&body);
+    spec.queue = reader_string(&body);
+    spec.payload = reader_string(&body);
+    spec.meta = reader_string(&body);
+    spec.tags = reader_string(&body);
+    code = close_record(&body, "job", err);
+    if (code == MQ_OK)
+        *out = spec;
+    return code;
+}
+
+/* Bits of a status' flags; on disk. */
+enum {
+    FLAG_PARKED = 1,
+    FLAG_CANCELLING = 2,
+    FLAG_HELD_BY_WORKER = 4,
+    FLAG_STARTED = 8,
+};
+
+size_t record_status_bytes(const struct job_status *status)
+{
+    return STATUS_FIXED_BYTES + 2 * 4 + status->holder.len + status->note.len + SUM_BYTES;
+}
+
+void record_write_status(char *start, const struct job_status *status)
+{
+    char *at = start;
+    uint32_t progress;
+    memcpy(&progress, &status->progress, sizeof progress);
+    *at++ = STATUS_FORMAT;
+    *at++ = (char)status->state;
+    *at++ = (char)status->priority;
+    *at++ = (char)((status->parked ? FLAG_PARKED : 0) | (status->cancelling ? FLAG_CANCELLING : 0) |
+                   (status->held_by_worker ? FLAG_HELD_BY_WORKER : 0) | (status->started ? FLAG_STARTED : 0));
+    be32_put(at, status->queue_no);
+    be16_put(at + 4, status->attempt);
+    be16_put(at + 6, status->crashes);
+    be64_put(at + 8, status->token);
+    be64_put(at + 16, (uint64_t)status->since);
+    be64_put(at + 24, (uint64_t)status->due_at);
+    be64_put(at + 32, (uint64_t)status->deadline);
+    be64_put(at + 40, (uint64_t)status->expires_at);
+    be32_put(at + 48, progress);
+    at = put_string(at + 52, status->holder);
+    at = put_string(at, status->note);
+    be32_put(at, sum_of(start, (size_t)(at - start)));
+}
+
+enum mq_code record_read_status(struct job_status *out, struct slice bytes, struct mq_err *err)
+{
+    struct reader body;
+    enum mq_code code = open_record(&body, bytes, STATUS_FORMAT, "status", err);
+    if (code != MQ_OK)
+        return code;
+    struct job_status status;
+    uint8_t state = reader_u8(&body);
+    status.state = (enum job_state)state;
+    status.priority = reader_u8(&body);
+    uint8_t flags = reader_u8(&body);
+    status.parked = flags & FLAG_PARKED;
+    status.cancelling = flags & FLAG_CANCELLING;
+    status.held_by_worker = flags & FLAG_HELD_BY_WORKER;
+    status.started = flags & FLAG_STARTED;
+    status.queue_no = reader_u32(&body);
+    status.attempt = reader_u16(&body);
+    status.crashes = reader_u16(&body);
+    status.token = reader_u64(&body);
+    status.since = (wall_ms)reader_u64(&body);
+    status.due_at = (wall_ms)reader_u64(&body);
+    status.deadline = (wall_ms)reader_u64(&body);
+    status.expires_at = (wall_ms)reader_u64(&body);
+    uint32_t progress = reader_u32(&body);
+    memcpy(&status.progress, &progress, sizeof progress);
+    status.holder = reader_string(&body);
+    status.note = reader_string(&body);
+    if (state == JOB_NONE || state >= JOB_STATES)
+        return mq_fail(err, MQ_INTERNAL, "status record has state %u", state);
+    code = close_record(&body, "status", err);
+    if (code == MQ_OK)
+        *out = status;
+    return code;
+}
+
+void record_add_attempt(struct buf *out, const struct job_attempt *attempt)
+{
+    size_t held = buf_len(out);
+    buf_u8(out, ATTEMPT_FORMAT);
+    buf_u16(out, attempt->number);
+    buf_u8(out, (uint8_t)attempt->outcome);
+    buf_u64(out, (uint64_t)attempt->began);
+    buf_u64(out, (uint64_t)attempt->ended);
+    buf_string(out, attempt->worker);
+    buf_string(out, attempt->code);
+    buf_string(out, attempt->message);
+    buf_string(out, attempt->traceback);
+    size_t len = buf_len(out) - held;
+    buf_room(out, SUM_BYTES);
+    buf_u32(out, sum_of(out->at + out->end - len, len));
+}
+
+enum mq_code record_read_attempt(struct job_attempt *out, struct slice bytes, struct mq_err *err)
+{
+    struct reader body;
+    enum mq_code code = open_record(&body, bytes, ATTEMPT_FORMAT, "attempt", err);
+    if (code != MQ_OK)
+        return code;
+    struct job_attempt attempt;
+    attempt.number = reader_u16(&body);
+    uint8_t outcome = reader_u8(&body);
+    attempt.outcome = (enum job_step)outcome;
+    attempt.began = (wall_ms)reader_u64(&body);
+    attempt.ended = (wall_ms)reader_u64(&body);
+    attempt.worker = reader_string(&body);
+    attempt.code = reader_string(&body);
+    attempt.message = reader_string(&body);
+    attempt.traceback = reader_string(&body);
+    if (outcome >= JOB_STEPS)
+        return mq_fail(err, MQ_INTERNAL, "attempt record has outcome %u", outcome);
+    code = close_record(&body, "attempt", err);
+    if (code == MQ_OK)
+        *out = attempt;
+    return code;
+}
