@@ -1,0 +1,378 @@
+/*
+ * One job: its records, and the index entries that follow from its status.
+ *
+ *     blocked            expire, if it may
+ *     scheduled          due at due_at; expire, if it may
+ *     ready              ready or parked; expire, if it may
+ *     running            leases at deadline
+ *     retrying           due at due_at
+ *     dead               dead at since
+ *     other final ones   finished at due_at
+ *
+ * "If it may": it has an expires_at and was never started.
+ */
+#include "store/lmdb/machine.h"
+
+#include "job/name.h"
+#include "job/record.h"
+
+static bool may_expire(const struct job_status *status)
+{
+    return status->expires_at != WALL_NEVER && !status->started;
+}
+
+/* The entries of a status; at most two. */
+struct entries {
+    unsigned count;
+    enum db db[2];
+    struct key key[2];
+};
+
+static void entries_of(struct entries *out, job_id id, const struct job_status *status)
+{
+    struct key *key = &out->key[0];
+    out->count = 1;
+    switch (status->state) {
+    case JOB_READY:
+        out->db[0] = status->parked ? DB_PARKED : DB_READY;
+        key_of_ready(key, status->queue_no, status->priority, id);
+        break;
+    case JOB_SCHEDULED:
+    case JOB_RETRYING:
+        out->db[0] = DB_DUE;
+        key_of_due(key, status->due_at, id, DUE_RUN);
+        break;
+    case JOB_RUNNING:
+        out->db[0] = DB_LEASES;
+        key_of_moment(key, status->deadline, id);
+        break;
+    case JOB_DEAD:
+        out->db[0] = DB_DEAD;
+        key_of_moment(key, status->since, id);
+        break;
+    case JOB_SUCCEEDED:
+    case JOB_CANCELLED:
+    case JOB_EXPIRED:
+        out->db[0] = DB_FINISHED;
+        key_of_moment(key, status->due_at, id);
+        break;
+    default:
+        out->count = 0;
+    }
+    bool waits = status->state == JOB_READY || status->state == JOB_SCHEDULED || status->state == JOB_BLOCKED;
+    if (waits && may_expire(status)) {
+        out->db[out->count] = DB_DUE;
+        key_of_due(&out->key[out->count++], status->expires_at, id, DUE_EXPIRE);
+    }
+}
+
+void job_index(struct machine *m, job_id id, const struct job_status *status)
+{
+    struct entries entries;
+    entries_of(&entries, id, status);
+    for (unsigned i = 0; i < entries.count; i++) {
+        txn_append(m, entries.db[i], &entries.key[i], 0);
+        if (entries.db[i] == DB_PARKED)
+            queue_count_parked(m, status->queue_no, +1);
+    }
+}
+
+void job_unindex(struct machine *m, job_id id, const struct job_status *status)
+{
+    struct entries entries;
+    entries_of(&entries, id, status);
+    for (unsigned i = 0; i < entries.count; i++)
+        if (txn_remove(m, entries.db[i], &entries.key[i]) && entries.db[i] == DB_PARKED)
+            queue_count_parked(m, status->queue_no, -1);
+}
+
+/* A slice of LMDB's page moves when the page does. */
+static struct slice borrow(struct machine *m, struct slice text)
+{
+    size_t start = buf_len(&m->text);
+    buf_add_slice(&m->text, text);
+    return (struct slice){(const char *)start, text.len};
+}
+
+static void keep_text(struct machine *m, struct job_status *status)
+{
+    buf_clear(&m->text);
+    if (!status->holder.len && !status->note.len) {
+        status->holder = status->note = SLICE_EMPTY;
+        return;
+    }
+    status->holder = borrow(m, status->holder);
+    status->note = borrow(m, status->note);
+    const char *base = buf_bytes(&m->text).at;
+    status->holder.at = base + (size_t)status->holder.at;
+    status->note.at = base + (size_t)status->note.at;
+}
+
+static enum mq_code damaged(struct machine *m, job_id id, struct store_op *op, const char *why)
+{
+    char text[JOB_ID_TEXT_BYTES];
+    quarantine_job(m, id, why);
+    return mq_fail(op ? &op->err : NULL, MQ_INTERNAL,
+                   "job %s cannot be read and was moved to quarantine: %.200s", id_format(text, id), why);
+}
+
+enum mq_code job_find(struct machine *m, struct job *job, job_id id, struct store_op *op)
+{
+    struct key key;
+    struct slice bytes;
+    struct mq_err why;
+    if (m->fresh_count && id >= m->fresh[0].id)
+        fresh_settle(m); /* somebody knows a job of this very batch */
+    key_of_id(&key, id);
+    if (!txn_find(m, DB_STATES, &key, &bytes)) {
+        char text[JOB_ID_TEXT_BYTES];
+        return mq_fail(op ? &op->err : NULL, MQ_NOTFOUND,
+                       "there is no job %s (it may be finished and past its keep)", id_format(text, id));
+    }
+    job->id = id;
+    if (record_read_status(&job->status, bytes, &why) != MQ_OK)
+        return damaged(m, id, op, why.text);
+    job->queue = queue_of_no(m, job->status.queue_no);
+    if (!job->queue || job->status.priority > PRIORITY_LAST)
+        return damaged(m, id, op, "its status names a queue or priority that does not exist");
+    keep_text(m, &job->status);
+    return MQ_OK;
+}
+
+enum mq_code job_spec(struct machine *m, const struct job *job, struct job_spec *spec, struct store_op *op)
+{
+    struct key key;
+    struct slice bytes;
+    struct mq_err why;
+    key_of_id(&key, job->id);
+    if (!txn_find(m, DB_JOBS, &key, &bytes))
+        return damaged(m, job->id, op, "it has a status but no job record");
+    if (record_read_spec(spec, bytes, &why) != MQ_OK)
+        return damaged(m, job->id, op, why.text);
+    m->spec_bytes = bytes;
+    return MQ_OK;
+}
+
+void job_names(struct store_op *op, const struct job_spec *spec)
+{
+    if (!op->want_names)
+        return;
+    size_t len = spec->type.len + spec->queue.len;
+    char *at = buf_room(&op->memory, len);
+    memcpy(at, spec->type.at, spec->type.len);
+    memcpy(at + spec->type.len, spec->queue.at, spec->queue.len);
+    buf_grew(&op->memory, len);
+    op->type = (struct slice){at, spec->type.len};
+    op->queue = (struct slice){at + spec->type.len, spec->queue.len};
+}
+
+static void add_name(struct buf *names, struct slice name)
+{
+    mq_must(name.len <= NAME_MAX_BYTES);
+    buf_u8(names, (uint8_t)name.len);
+    buf_add_slice(names, name);
+}
+
+void job_names_add(struct machine *m, const struct store_op *op, const struct job_spec *spec)
+{
+    if (!op->want_names)
+        return;
+    add_name(&m->names, spec->type);
+    add_name(&m->names, spec->queue);
+}
+
+enum mq_code job_wrong(struct store_op *op, const struct job *job, const char *verb)
+{
+    char text[JOB_ID_TEXT_BYTES];
+    return mq_fail(&op->err, MQ_WRONGSTATE, "job %s is %s: %s is not possible", id_format(text, job->id),
+                   state_name(job->status.state), verb);
+}
+
+void job_write(struct machine *m, const struct job *job)
+{
+    struct key key;
+    key_of_id(&key, job->id);
+    char *at = txn_reserve(m, DB_STATES, &key, record_status_bytes(&job->status));
+    record_write_status(at, &job->status);
+}
+
+void job_leave(struct machine *m, struct job *job)
+{
+    job_unindex(m, job->id, &job->status);
+    queue_count(m, job->queue, job->status.state, -1);
+}
+
+void job_enter(struct machine *m, struct job *job)
+{
+    queue_count(m, job->queue, job->status.state, +1);
+    job_index(m, job->id, &job->status);
+    job_write(m, job);
+}
+
+static void clear_lease(struct job_status *status)
+{
+    status->holder = status->note = SLICE_EMPTY;
+    status->progress = -1;
+    status->cancelling = status->held_by_worker = false;
+    status->deadline = 0;
+}
+
+void job_make_ready(struct job *job, enum job_step step, wall_ms now, bool parked)
+{
+    struct job_status *status = &job->status;
+    clear_lease(status);
+    status->state = state_after(status->state, step);
+    status->since = now;
+    status->due_at = 0;
+    status->parked = parked;
+}
+
+static wall_ms later(wall_ms now, int64_t by)
+{
+    return by >= WALL_NEVER - now ? WALL_NEVER : now + by;
+}
+
+/* What became of it, ever. */
+static void count_end(struct machine *m, struct queue *queue, enum job_state state)
+{
+    struct queue_counts *counts = &queue->body.counts;
+    queue_touch(m, queue);
+    counts->succeeded += state == JOB_SUCCEEDED;
+    counts->cancelled += state == JOB_CANCELLED;
+    counts->expired += state == JOB_EXPIRED;
+    counts->dead += state == JOB_DEAD;
+}
+
+void job_finish(struct machine *m, struct job *job, enum job_step step, int64_t keep_ms, wall_ms now)
+{
+    struct job_status *status = &job->status;
+    enum job_state state = state_after(status->state, step);
+    job_leave(m, job);
+    count_end(m, job->queue, state);
+    float progress = status->progress; /* how far it came is worth keeping with the record */
+    struct slice note = status->note;
+    clear_lease(status);
+    status->progress = progress;
+    status->note = note;
+    status->state = state;
+    status->parked = false;
+    status->since = now;
+    status->due_at = later(now, keep_ms);
+    if (keep_ms > 0)
+        job_enter(m, job);
+    else
+        job_erase(m, job->id);
+}
+
+void job_bury(struct machine *m, struct job *job, wall_ms now)
+{
+    struct job_status *status = &job->status;
+    enum job_state state = state_after(status->state, STEP_BURY);
+    job_leave(m, job);
+    count_end(m, job->queue, state);
+    float progress = status->progress;
+    struct slice note = status->note;
+    clear_lease(status);
+    status->progress = progress; /* the last that was heard of a poison job */
+    status->note = note;
+    status->state = state;
+    status->since = now;
+    status->due_at = m->rules.dead_keep_ms > 0 ? later(now, m->rules.dead_keep_ms) : WALL_NEVER;
+    job_enter(m, job);
+}
+
+/* Removes all (id, part) of a database. */
+static void erase_parts(struct machine *m, enum db db, job_id id)
+{
+    struct key key;
+    struct slice found;
+    if (txn_count(m, db) == 0)
+        return; /* most jobs have none, most stores few */
+    key_of_part(&key, id, 0);
+    while (txn_seek(m, db, &key, &found, NULL) && key_id(db, found) == id) {
+        int rc = mdb_cursor_del(txn_cursor(m, db), 0);
+        if (rc)
+            txn_fail(m, rc);
+    }
+}
+
+void job_erase(struct machine *m, job_id id)
+{
+    struct key key;
+    key_of_id(&key, id);
+    txn_remove(m, DB_STATES, &key);
+    txn_remove(m, DB_JOBS, &key);
+    if (txn_count(m, DB_RESULTS))
+        txn_remove(m, DB_RESULTS, &key);
+    erase_parts(m, DB_ATTEMPTS, id);
+    erase_parts(m, DB_LOGS, id);
+}
+
+/*
+ * A job that polls (snoozes every minute for years) or that is handed back again and again must not grow without
+ * end: an uncharged attempt replaces the one before it, if that was of the same kind. What is charged is
+ * bounded by max_attempts.
+ */
+static void drop_same_uncharged(struct machine *m, const struct job *job, enum job_step outcome)
+{
+    struct key key;
+    struct slice found, value;
+    struct job_attempt last;
+    if (outcome != STEP_GIVE_BACK && outcome != STEP_SNOOZE)
+        return;
+    key_of_part(&key, job->id, job->status.token);
+    if (!txn_seek(m, DB_ATTEMPTS, &key, &found, &value)) {
+        MDB_val k, v;
+        if (mdb_cursor_get(txn_cursor(m, DB_ATTEMPTS), &k, &v, MDB_LAST))
+            return;
+        found = (struct slice){k.mv_data, k.mv_size};
+        value = (struct slice){v.mv_data, v.mv_size};
+    } else {
+        MDB_val k, v;
+        if (mdb_cursor_get(txn_cursor(m, DB_ATTEMPTS), &k, &v, MDB_PREV))
+            return;
+        found = (struct slice){k.mv_data, k.mv_size};
+        value = (struct slice){v.mv_data, v.mv_size};
+    }
+    if (key_id(DB_ATTEMPTS, found) != job->id || record_read_attempt(&last, value, NULL) != MQ_OK ||
+        last.outcome != outcome)
+        return;
+    int rc = mdb_cursor_del(txn_cursor(m, DB_ATTEMPTS), 0);
+    if (rc)
+        txn_fail(m, rc);
+}
+
+void job_record_attempt(struct machine *m, const struct job *job, enum job_step outcome, wall_ms now,
+                        struct slice code, struct slice message, struct slice traceback)
+{
+    struct key key;
+    struct job_attempt attempt = {
+        .number = job->status.attempt,
+        .outcome = outcome,
+        .began = job->status.since,
+        .ended = now,
+        .worker = job->status.holder,
+        .code = code,
+        .message = message,
+        .traceback = traceback,
+    };
+    drop_same_uncharged(m, job, outcome);
+    buf_clear(&m->record);
+    record_add_attempt(&m->record, &attempt);
+    key_of_part(&key, job->id, job->status.token);
+    txn_put(m, DB_ATTEMPTS, &key, buf_bytes(&m->record));
+}
+
+void job_set_payload(struct machine *m, job_id id, const struct job_spec *old, struct slice payload)
+{
+    struct job_spec spec = *old;
+    struct key key;
+    /* the old spec lies in the page that is written to: encode aside first */
+    spec.payload = payload;
+    size_t len = record_spec_bytes(&spec);
+    buf_clear(&m->record);
+    record_write_spec(buf_room(&m->record, len), &spec);
+    buf_grew(&m->record, len);
+    key_of_id(&key, id);
+    txn_put(m, DB_JOBS, &key, buf_bytes(&m->record));
+}

@@ -1,0 +1,142 @@
+#include "store/lmdb/layout.h"
+
+const char *const db_names[DB_COUNT] = {
+    "meta",   "queues", "jobs",     "states",   "ready", "parked",  "due",
+    "leases", "dead",   "finished", "attempts", "logs",  "results", "quarantine",
+};
+
+job_id key_id(enum db db, struct slice key)
+{
+    switch (db) {
+    case DB_READY:
+    case DB_PARKED:
+        return key.len == READY_KEY_BYTES ? be64_get(key.at + 5) : JOB_ID_NONE;
+    case DB_DUE:
+        return key.len == DUE_KEY_BYTES ? be64_get(key.at + 8) : JOB_ID_NONE;
+    case DB_LEASES:
+    case DB_DEAD:
+    case DB_FINISHED:
+        return key.len == MOMENT_KEY_BYTES ? be64_get(key.at + 8) : JOB_ID_NONE;
+    default:
+        return key.len >= 8 ? be64_get(key.at) : JOB_ID_NONE;
+    }
+}
+
+/* meta's keys. On disk. */
+static MDB_val name_key(const char *name)
+{
+    return (MDB_val){strlen(name), (void *)name};
+}
+
+enum {
+    META_BYTES = 8 + 8 + 4
+};
+
+int layout_save_meta(MDB_txn *txn, MDB_dbi dbi, const struct meta *meta)
+{
+    char at[META_BYTES];
+    MDB_val key = name_key("counters"), val = {sizeof at, at};
+    be64_put(at, meta->last_id);
+    be64_put(at + 8, meta->last_token);
+    be32_put(at + 16, meta->next_queue_no);
+    return mdb_put(txn, dbi, &key, &val, 0);
+}
+
+/* One row an old layout: what makes the next one of it, inside the transaction that opens the store. */
+static const struct migration {
+    unsigned from;
+    int (*run)(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT]);
+} migrations[] = {
+    {LAYOUT, NULL}, /* today's: nothing to do */
+};
+
+static enum mq_code migrate(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned from, struct mq_err *err)
+{
+    for (size_t i = 0; i < sizeof migrations / sizeof *migrations; i++) {
+        if (migrations[i].from != from || !migrations[i].run)
+            continue;
+        int rc = migrations[i].run(txn, dbi);
+        if (rc)
+            return mq_fail(err, MQ_INTERNAL, "cannot migrate the store from layout %u: %s", from,
+                           mdb_strerror(rc));
+        from++;
+    }
+    if (from != LAYOUT)
+        return mq_fail(err, MQ_BADARG, "the store has layout %u, which this binary cannot migrate to %u",
+                       from, LAYOUT);
+    return MQ_OK;
+}
+
+static int save_layout(MDB_txn *txn, MDB_dbi dbi)
+{
+    char at[4];
+    MDB_val key = name_key("layout"), val = {sizeof at, at};
+    be32_put(at, LAYOUT);
+    return mdb_put(txn, dbi, &key, &val, 0);
+}
+
+static enum mq_code check_layout(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], struct mq_err *err)
+{
+    MDB_val key = name_key("layout"), val;
+    MDB_stat jobs;
+    int rc = mdb_get(txn, dbi[DB_META], &key, &val);
+    if (rc == MDB_NOTFOUND && mdb_stat(txn, dbi[DB_JOBS], &jobs) == 0 && jobs.ms_entries == 0)
+        return save_layout(txn, dbi[DB_META]) == 0
+                   ? MQ_OK
+                   : mq_fail(err, MQ_INTERNAL, "cannot write the store's layout");
+    if (rc || val.mv_size != 4)
+        return mq_fail(err, MQ_BADARG, "the file is not a moonq store: it does not say its layout");
+    unsigned layout = be32_get(val.mv_data);
+    if (layout > LAYOUT)
+        return mq_fail(err, MQ_BADARG,
+                       "the store has layout %u, this binary knows layouts up to %u (use the newer moonq)",
+                       layout, LAYOUT);
+    if (layout == LAYOUT)
+        return MQ_OK;
+    enum mq_code code = migrate(txn, dbi, layout, err);
+    if (code == MQ_OK && save_layout(txn, dbi[DB_META]))
+        code = mq_fail(err, MQ_INTERNAL, "cannot write the store's layout");
+    return code;
+}
+
+/* The last key's id, so that a damaged counter never repeats one. */
+static job_id last_id_of(MDB_txn *txn, MDB_dbi dbi)
+{
+    MDB_cursor *cursor;
+    MDB_val key, val;
+    job_id id = JOB_ID_NONE;
+    if (mdb_cursor_open(txn, dbi, &cursor))
+        return id;
+    if (mdb_cursor_get(cursor, &key, &val, MDB_LAST) == 0 && key.mv_size == 8)
+        id = be64_get(key.mv_data);
+    mdb_cursor_close(cursor);
+    return id;
+}
+
+static void read_meta(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], struct meta *meta)
+{
+    MDB_val key = name_key("counters"), val;
+    *meta = (struct meta){.next_queue_no = 1};
+    if (mdb_get(txn, dbi[DB_META], &key, &val) == 0 && val.mv_size == META_BYTES) {
+        meta->last_id = be64_get(val.mv_data);
+        meta->last_token = be64_get((char *)val.mv_data + 8);
+        meta->next_queue_no = be32_get((char *)val.mv_data + 16);
+    }
+    job_id last = last_id_of(txn, dbi[DB_JOBS]);
+    if (last > meta->last_id)
+        meta->last_id = last;
+}
+
+enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct meta *meta, struct mq_err *err)
+{
+    for (int i = 0; i < DB_COUNT; i++) {
+        int rc = mdb_dbi_open(txn, db_names[i], MDB_CREATE, &dbi[i]);
+        if (rc)
+            return mq_fail(err, MQ_BADARG, "the file is not a moonq store: database '%s': %s", db_names[i],
+                           mdb_strerror(rc));
+    }
+    enum mq_code code = check_layout(txn, dbi, err);
+    if (code == MQ_OK)
+        read_meta(txn, dbi, meta);
+    return code;
+}

@@ -1,0 +1,131 @@
+/*
+ * layout.h - what lies in the LMDB file: the databases, and the shape of their keys.
+ *
+ *     meta        name                    -> counters and the layout's number
+ *     queues      queue_no                -> name, flags, limit, counters (queue.c)
+ *     jobs        id                      -> the spec, written once
+ *     states      id                      -> the status, written at every step
+ *     ready       queue_no, priority, id  -> nothing. May be handed to anybody
+ *     parked      queue_no, priority, id  -> nothing. Ready, but not for workers
+ *     due         time, id, kind          -> nothing. When a job becomes ready (run) or expires (expire)
+ *     leases      deadline, id            -> nothing
+ *     dead        died_at, id             -> nothing
+ *     finished    purge_at, id            -> nothing. Succeeded, cancelled, expired
+ *     attempts    id, token               -> one attempt that ended; the token of its lease orders them
+ *     logs        id, seq                 -> time and line
+ *     results     id                      -> bytes
+ *     quarantine  id                      -> what could not be decoded
+ *
+ * Which index entries a job has follows from its status alone (job.c), so each of them can be checked, and made
+ * anew. Numbers in keys are big-endian: the order of the bytes is the order of the numbers.
+ *
+ * This layout is number 1. To change it: raise LAYOUT, add a row to the migrations in layout.c.
+ */
+#ifndef MOONQ_STORE_LMDB_LAYOUT_H
+#define MOONQ_STORE_LMDB_LAYOUT_H
+
+#include <lmdb.h>
+#include <stdint.h>
+#include "job/job.h"
+#include "base/bytes.h"
+#include "base/err.h"
+
+#define LAYOUT 1
+
+enum db {
+    DB_META,
+    DB_QUEUES,
+    DB_JOBS,
+    DB_STATES,
+    DB_READY,
+    DB_PARKED,
+    DB_DUE,
+    DB_LEASES,
+    DB_DEAD,
+    DB_FINISHED,
+    DB_ATTEMPTS,
+    DB_LOGS,
+    DB_RESULTS,
+    DB_QUARANTINE,
+    DB_COUNT,
+};
+extern const char *const db_names[DB_COUNT];
+
+#define KEY_MAX_BYTES 32
+struct key {
+    size_t len;
+    char at[KEY_MAX_BYTES];
+};
+
+/* The last byte of a key in due. On disk. */
+enum due_kind {
+    DUE_RUN = 0,
+    DUE_EXPIRE = 1,
+};
+
+#define READY_KEY_BYTES  (4 + 1 + 8)
+#define MOMENT_KEY_BYTES (8 + 8)
+#define DUE_KEY_BYTES    (8 + 8 + 1)
+
+static inline struct slice key_bytes(const struct key *key)
+{
+    return (struct slice){key->at, key->len};
+}
+static inline void key_of_no(struct key *key, uint32_t queue_no)
+{
+    key->len = 4;
+    be32_put(key->at, queue_no);
+}
+static inline void key_of_id(struct key *key, job_id id)
+{
+    key->len = 8;
+    be64_put(key->at, id);
+}
+static inline void key_of_ready(struct key *key, uint32_t queue_no, uint8_t priority, job_id id)
+{
+    key->len = READY_KEY_BYTES;
+    be32_put(key->at, queue_no);
+    key->at[4] = (char)priority;
+    be64_put(key->at + 5, id);
+}
+/* leases, dead and finished. */
+static inline void key_of_moment(struct key *key, wall_ms at, job_id id)
+{
+    key->len = MOMENT_KEY_BYTES;
+    be64_put(key->at, (uint64_t)(at < 0 ? 0 : at));
+    be64_put(key->at + 8, id);
+}
+static inline void key_of_due(struct key *key, wall_ms at, job_id id, enum due_kind kind)
+{
+    key_of_moment(key, at, id);
+    key->at[key->len++] = (char)kind;
+}
+/* attempts and logs. */
+static inline void key_of_part(struct key *key, job_id id, uint64_t part)
+{
+    key->len = 16;
+    be64_put(key->at, id);
+    be64_put(key->at + 8, part);
+}
+static inline wall_ms key_moment(struct slice key)
+{
+    return (wall_ms)be64_get(key.at);
+}
+/* The id in a key of this database; 0 if the key is malformed. */
+job_id key_id(enum db db, struct slice key);
+
+/* Counters that only grow; one record in meta. */
+struct meta {
+    job_id last_id;
+    uint64_t last_token;
+    uint32_t next_queue_no;
+};
+
+/*
+ * Opens every database in the write transaction `txn`, creates what a new file lacks, migrates an older layout,
+ * and reads the counters. BADARG: a newer layout (both numbers are in the message), or a file that is not ours.
+ */
+enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct meta *meta, struct mq_err *err);
+/* Answers LMDB's code. */
+int layout_save_meta(MDB_txn *txn, MDB_dbi dbi, const struct meta *meta);
+#endif

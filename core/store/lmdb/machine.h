@@ -1,0 +1,282 @@
+/*
+ * machine.h - the deterministic core: applies a batch of changes in one LMDB transaction.
+ *
+ * No clock, no randomness, no thread: the same batches with the same times and the same rules give the same
+ * contents and the same answers.
+ *
+ * A batch is applied in the order of its operations, leases last. It may have to be applied more than once (the
+ * map was full, the disk was): whatever a failed try left in memory is taken back, and each operation clears its
+ * answers before it starts. LMDB's failures leave the operations by one door: txn_fail jumps back to
+ * machine_apply. No operation owns memory on its way, so nothing leaks.
+ *
+ * A refusal must come before the first write of its operation: find out, then act.
+ *
+ * Threads: one, the store's.
+ */
+#ifndef MOONQ_STORE_LMDB_MACHINE_H
+#define MOONQ_STORE_LMDB_MACHINE_H
+
+#include <setjmp.h>
+#include <uthash.h>
+#include "store/store.h"
+#include "store/lmdb/env.h"
+#include "base/buf.h"
+
+#define PRIORITIES        (PRIORITY_LAST + 1)
+#define NAME_STORED_BYTES 255 /* a byte counts them; names are checked to be shorter long before */
+
+/* ---- what may change while it runs ---- */
+struct rules {
+    uint64_t queue_limit; /* of queues without their own; QUEUE_UNLIMITED */
+    int64_t dead_keep_ms; /* 0 or less: for ever */
+    unsigned crash_limit; /* 0: crashes never make poison */
+};
+
+/* ---- queues ---- */
+#define REASON_MAX_BYTES 200 /* a sentence */
+struct queue_body {
+    bool paused, draining, own_limit;
+    uint64_t limit;
+    struct queue_counts counts;
+    uint8_t reason_len;
+    char reason[REASON_MAX_BYTES];
+};
+struct queue {
+    uint32_t no;
+    struct queue_body body;
+    bool touched;        /* in this batch: to be saved */
+    bool created;        /* in this batch */
+    unsigned undo_level; /* the innermost level that has kept a copy; 0: none */
+    /* jobs pushed in this batch and still ready, by priority: indexes into machine.fresh */
+    uint32_t fresh_first[PRIORITIES], fresh_last[PRIORITIES];
+    unsigned fresh_count;
+    UT_hash_handle hh;
+    uint8_t name_len;
+    char name[NAME_STORED_BYTES];
+};
+struct undo {
+    struct queue *queue;
+    unsigned level_before;
+    bool created;
+    struct queue_body body;
+};
+
+/* ---- a job of this batch whose status is not written yet ---- */
+#define FRESH_NONE UINT32_MAX
+struct fresh {
+    job_id id;
+    struct queue *queue;
+    const struct job_spec *spec; /* in its op_push, which outlives the batch */
+    struct job_status status;
+    uint32_t next; /* of the same queue and priority */
+};
+
+/* ---- one level of transaction: the batch's own, or a group's inside it ---- */
+struct level {
+    MDB_txn *mdb;
+    MDB_cursor *cursor[DB_COUNT]; /* opened at first use */
+};
+
+/* A job in hand. `holder` and `note` of the status were copied out of LMDB's page. */
+struct job {
+    job_id id;
+    struct queue *queue;
+    struct job_status status;
+};
+
+/* A position met while walking an index. */
+struct place {
+    struct key key;
+    job_id id;
+};
+
+struct machine {
+    struct env *env;
+    struct rules rules;
+    bool no_space; /* the disk is full: what adds data is refused */
+    /* the transaction */
+    struct level root, child, *at;
+    jmp_buf failed;
+    int rc;                   /* of what failed */
+    struct meta meta, before; /* now, and as committed */
+    bool meta_changed;
+    /* caches */
+    struct queue *by_name;
+    struct queue **by_no; /* index: no */
+    uint32_t by_no_size;
+    struct queue **touched;
+    unsigned touched_count, touched_cap;
+    struct undo *undo;
+    unsigned undo_count, undo_cap, undo_level;
+    struct fresh *fresh;
+    unsigned fresh_count, fresh_cap;
+    /* scratch, reused */
+    struct place *places;
+    unsigned place_count, place_cap;
+    struct slice spec_bytes;    /* of the spec that job_spec read last; good until the next write */
+    struct buf text;            /* holder and note of the job in hand */
+    struct buf record;          /* an attempt on its way into the store */
+    struct buf swept;           /* likewise, of a sweep */
+    struct buf leased, expired; /* answers of a lease that are not complete yet */
+    struct buf names;           /* of an answer about many jobs: see store_names_next */
+    struct buf aside;           /* what is moved to quarantine */
+    struct buf queue_news;
+    struct store_news news;      /* of the last commit; at open, of the whole */
+    struct store_news committed; /* likewise, while `news` is of a try that may fail */
+    struct buf alarms;           /* of this batch: event and text, each with a NUL */
+};
+
+/* How a batch went. */
+enum applied {
+    APPLIED,
+    APPLIED_MAP_FULL, /* grow, then apply again */
+    APPLIED_NO_SPACE, /* the disk is full: set no_space, then apply again */
+    APPLIED_FAILED,   /* m->rc */
+};
+
+/* Reads the queues. `err` for what LMDB itself cannot read; damaged records are mended or moved aside. */
+enum mq_code machine_open(struct machine *m, struct env *env, const struct rules *rules, struct mq_err *err);
+void machine_close(struct machine *m);
+
+/*
+ * Applies a batch; on APPLIED, machine_commit must follow. Then m->news and m->alarms tell what happened; they are
+ * the machine's until the next batch. On any other answer of the two, the batch has left no trace.
+ */
+enum applied machine_apply(struct machine *m, struct store_op *first);
+enum applied machine_commit(struct machine *m);
+/* When nothing helps: the same answer for each of the batch. */
+void machine_refuse_all(struct machine *m, struct store_op *first, enum mq_code code, const char *text);
+
+/* ---- txn.c: LMDB without error codes. Each failure but "not there" jumps back to machine_apply ---- */
+_Noreturn void txn_fail(struct machine *m, int rc);
+void txn_begin(struct machine *m, struct level *level, MDB_txn *parent);
+void txn_abort(struct level *level);
+MDB_cursor *txn_cursor(struct machine *m, enum db db);
+bool txn_find(struct machine *m, enum db db, const struct key *key, struct slice *out);
+void txn_put(struct machine *m, enum db db, const struct key *key, struct slice value);
+/* Room for a value of `len` bytes, to be filled before the next call. */
+char *txn_reserve(struct machine *m, enum db db, const struct key *key, size_t len);
+/* The same for a key that is most likely the last. */
+char *txn_append(struct machine *m, enum db db, const struct key *key, size_t len);
+bool txn_remove(struct machine *m, enum db db, const struct key *key);
+/* The first key at or after `key`, the one after the last met, the first, the last. What they show is good until
+   the next write. */
+bool txn_seek(struct machine *m, enum db db, const struct key *key, struct slice *found, struct slice *value);
+bool txn_next(struct machine *m, enum db db, struct slice *found, struct slice *value);
+bool txn_first(struct machine *m, enum db db, struct slice *found);
+size_t txn_count(struct machine *m, enum db db);
+
+/* ---- queue.c ---- */
+struct queue *queue_find(struct machine *m, struct slice name);
+struct queue *queue_of_no(struct machine *m, uint32_t no); /* NULL if there is none */
+struct queue *queue_ensure(struct machine *m, struct slice name);
+/* Before any change of its body. */
+void queue_touch(struct machine *m, struct queue *queue);
+void queue_count(struct machine *m, struct queue *queue, enum job_state state, int by);
+/* With each entry of the parked index that comes or goes. */
+void queue_count_parked(struct machine *m, uint32_t queue_no, int by);
+uint64_t queue_waiting(const struct queue_counts *counts);
+uint64_t queue_limit_of(const struct machine *m, const struct queue_body *body);
+struct slice queue_name(const struct queue *queue);
+/* Whether `count` pushes more are refused: FULL or BUSY. `queue` may be NULL: it does not exist yet. */
+enum mq_code queue_refuses(const struct machine *m, const struct queue *queue, struct slice name,
+                           uint64_t count, struct mq_err *err);
+void queue_save_touched(struct machine *m);
+/* Takes back in memory what happened since `count` entries were in the undo log. */
+void queue_undo_to(struct machine *m, unsigned count);
+void queue_forget_undo(struct machine *m);
+enum mq_code queue_load_all(struct machine *m, struct mq_err *err);
+void queue_free_all(struct machine *m);
+void queue_run(struct machine *m, struct store_op *op); /* STORE_QUEUE */
+/* For readers too: what a queue's record says. INTERNAL if it is damaged. */
+enum mq_code queue_decode(struct queue_body *body, struct slice *name, struct slice record,
+                          struct mq_err *err);
+/* Appends the record. */
+void queue_encode(struct buf *out, const struct queue_body *body, struct slice name);
+
+/* ---- fresh.c ---- */
+struct fresh *fresh_add(struct machine *m);               /* cleared, its id set by the caller */
+void fresh_offer(struct machine *m, struct fresh *fresh); /* ready: to the lease phase */
+struct fresh *fresh_peek(struct machine *m, struct queue *queue);
+void fresh_take(struct machine *m, struct queue *queue); /* the one peeked */
+void fresh_settle(struct machine *m);                    /* writes them all; none is left */
+void fresh_drop(struct machine *m);
+
+/* ---- job.c ---- */
+/* Reads a job's status. NOTFOUND; INTERNAL if it had to be quarantined. Fills op->err if `op`. */
+enum mq_code job_find(struct machine *m, struct job *job, job_id id, struct store_op *op);
+/* The spec; its slices are good until the next write. INTERNAL if the job had to be quarantined. */
+enum mq_code job_spec(struct machine *m, const struct job *job, struct job_spec *spec, struct store_op *op);
+/* Answers type and queue if the operation wants them. */
+void job_names(struct store_op *op, const struct job_spec *spec);
+/* The same for one job of many: behind those of m->names. */
+void job_names_add(struct machine *m, const struct store_op *op, const struct job_spec *spec);
+/* WRONGSTATE, as an answer of `op`. */
+enum mq_code job_wrong(struct store_op *op, const struct job *job, const char *verb);
+/* Out of its state: index entries and counter. Then change the status, and job_enter. */
+void job_leave(struct machine *m, struct job *job);
+void job_enter(struct machine *m, struct job *job);
+/* The status changed, but none of what the indexes are made of. */
+void job_write(struct machine *m, const struct job *job);
+/* Ready again, from wherever it was left. */
+void job_make_ready(struct job *job, enum job_step step, wall_ms now, bool parked);
+/* Leaves, and ends as succeeded, cancelled or expired; deleted at once if keep_ms is 0. */
+void job_finish(struct machine *m, struct job *job, enum job_step step, int64_t keep_ms, wall_ms now);
+/* Leaves, and becomes a dead letter. */
+void job_bury(struct machine *m, struct job *job, wall_ms now);
+/* All records of a job that has left its state. */
+void job_erase(struct machine *m, job_id id);
+/* The attempt that ends now; the status still says running. */
+void job_record_attempt(struct machine *m, const struct job *job, enum job_step outcome, wall_ms now,
+                        struct slice code, struct slice message, struct slice traceback);
+/* Index entries that follow from the status. */
+void job_index(struct machine *m, job_id id, const struct job_status *status);
+void job_unindex(struct machine *m, job_id id, const struct job_status *status);
+/* The payload is replaced; the rest of the spec stays. */
+void job_set_payload(struct machine *m, job_id id, const struct job_spec *spec, struct slice payload);
+
+/* ---- quarantine.c ---- */
+/* Moves all of a job aside, since `why`. */
+void quarantine_job(struct machine *m, job_id id, const char *why);
+/* Only the copy: the records stay where they are. `m->aside` has it until the next. */
+void quarantine_keep(struct machine *m, job_id id, const char *why, struct slice job_bytes,
+                     struct slice status_bytes);
+/* Removes an index entry that no record stands behind. */
+void quarantine_entry(struct machine *m, enum db db, const struct key *key, const char *why);
+/* For the loop: store_listener.alarm. */
+void machine_alarm(struct machine *m, const char *event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- the verbs, one file each ---- */
+void push_run(struct machine *m, struct store_op *op);
+/* The two halves, for children and groups: is it refused, and do it. `ahead`: pushes of this change so far. */
+enum mq_code push_check(struct machine *m, const struct op_push *push, uint64_t ahead, struct mq_err *err);
+void push_apply(struct machine *m, struct op_push *push);
+void lease_run(struct machine *m, struct store_op *op);
+void complete_run(struct machine *m, struct store_op *op);
+void fail_run(struct machine *m, struct store_op *op);
+void release_run(struct machine *m, struct store_op *op);
+/* The work of release_run on a running job in hand; answers its state. */
+enum job_state release_job(struct machine *m, struct job *job, const struct job_spec *spec,
+                           enum release_kind kind, wall_ms run_at, struct slice message, wall_ms now);
+void extend_run(struct machine *m, struct store_op *op);
+void note_run(struct machine *m, struct store_op *op);
+void step_run(struct machine *m, struct store_op *op);
+/* One step on a job in hand, for bulk steps too. Refuses before it writes. */
+enum mq_code step_job(struct machine *m, struct job *job, struct op_step *step);
+void many_run(struct machine *m, struct store_op *op);
+void sweep_run(struct machine *m, struct store_op *op);
+void unpark_run(struct machine *m, struct store_op *op);
+void recover_run(struct machine *m, struct store_op *op);
+void group_run(struct machine *m, struct store_op *op);
+/* Applies one operation, whatever its verb. */
+void machine_run(struct machine *m, struct store_op *op);
+
+/* The index positions of one walk, gathered before anything is changed. */
+void places_clear(struct machine *m);
+struct place *places_add(struct machine *m);
+
+void machine_add_news(struct machine *m, const struct queue *queue);
+/* Before the batch commits: the first moments at which sweeps have work. */
+void machine_next_times(struct machine *m, struct store_news *news);
+#endif

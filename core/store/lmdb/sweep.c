@@ -1,0 +1,200 @@
+/* What time does: due, expired, lost, old. Chunks; each kind reads the front of its index. */
+#include "store/lmdb/machine.h"
+
+#include "base/alloc.h"
+
+/* One swept job; answers whether it counts as an answer. */
+typedef bool sweep_one(struct machine *m, struct op_sweep *op, enum db db, const struct place *place,
+                       struct swept *out);
+
+static void gather(struct machine *m, struct op_sweep *op, enum db db, wall_ms until)
+{
+    struct slice found;
+    for (bool more = txn_first(m, db, &found); more; more = txn_next(m, db, &found, NULL)) {
+        if (found.len < MOMENT_KEY_BYTES || key_moment(found) > until)
+            return;
+        if (m->place_count == op->limit) {
+            op->more = true;
+            return;
+        }
+        struct place *place = places_add(m);
+        place->key.len = found.len > KEY_MAX_BYTES ? KEY_MAX_BYTES : found.len;
+        memcpy(place->key.at, found.at, place->key.len);
+        place->id = key_id(db, found);
+    }
+}
+
+/* The job behind an entry; an entry without one is removed, so that no sweep meets it for ever. */
+static bool find(struct machine *m, struct op_sweep *op, enum db db, const struct place *place,
+                 struct job *job, struct job_spec *spec, uint32_t states)
+{
+    enum mq_code code = job_find(m, job, place->id, NULL);
+    if (code == MQ_NOTFOUND || (code == MQ_OK && !(states & 1u << job->status.state))) {
+        quarantine_entry(m, db, &place->key, "its job is not in that state");
+        return false;
+    }
+    (void)op;
+    return code == MQ_OK && job_spec(m, job, spec, NULL) == MQ_OK;
+}
+
+/* Names are kept as offsets until all answers are there. */
+static struct slice keep_name(struct op_sweep *op, struct slice name)
+{
+    size_t at = buf_len(&op->op.memory);
+    if (!op->op.want_names)
+        return SLICE_EMPTY;
+    buf_add_slice(&op->op.memory, name);
+    return (struct slice){(const char *)at, name.len};
+}
+
+static void fill(struct op_sweep *op, const struct job *job, const struct job_spec *spec, struct swept *out)
+{
+    out->id = job->id;
+    out->was = job->status.state;
+    out->attempt = job->status.attempt;
+    out->type = keep_name(op, spec->type);
+    out->queue = keep_name(op, spec->queue);
+}
+
+static bool sweep_due(struct machine *m, struct op_sweep *op, enum db db, const struct place *place,
+                      struct swept *out)
+{
+    struct job job;
+    struct job_spec spec;
+    bool expiry = place->key.at[DUE_KEY_BYTES - 1] == DUE_EXPIRE;
+    uint32_t states = expiry ? 1u << JOB_BLOCKED | 1u << JOB_SCHEDULED | 1u << JOB_READY
+                             : 1u << JOB_SCHEDULED | 1u << JOB_RETRYING;
+    /* due and expired at once: the entry met first has settled it, the other is gone, and find says no */
+    if (!find(m, op, db, place, &job, &spec, states))
+        return false;
+    fill(op, &job, &spec, out);
+    if (expiry || (!job.status.started && job.status.expires_at <= op->op.now)) {
+        job_finish(m, &job, STEP_EXPIRE, spec.keep_ms, op->op.now);
+    } else {
+        job_leave(m, &job);
+        job_make_ready(&job, STEP_DUE, op->op.now, false);
+        job_enter(m, &job);
+    }
+    out->state = job.status.state;
+    return true;
+}
+
+/* Expiry spends the attempt: it was counted when it began. */
+static bool sweep_lease(struct machine *m, struct op_sweep *op, enum db db, const struct place *place,
+                        struct swept *out)
+{
+    struct job job;
+    struct job_spec spec;
+    if (!find(m, op, db, place, &job, &spec, 1u << JOB_RUNNING))
+        return false;
+    fill(op, &job, &spec, out);
+    int64_t keep_ms = spec.keep_ms;
+    uint16_t max_attempts = spec.max_attempts;
+    queue_touch(m, job.queue);
+    job.queue->body.counts.lost++;
+    job_record_attempt(m, &job, STEP_LOST, op->op.now, SLICE("LOST"), SLICE("the lease ran out"),
+                       SLICE_EMPTY);
+    if (job.status.cancelling) {
+        job_finish(m, &job, STEP_CANCEL, keep_ms, op->op.now);
+    } else if (job.status.attempt >= max_attempts) {
+        job_bury(m, &job, op->op.now);
+    } else {
+        job_leave(m, &job);
+        job_make_ready(&job, STEP_LOST, op->op.now, false);
+        job_enter(m, &job);
+    }
+    out->state = job.status.state;
+    return true;
+}
+
+static bool sweep_old(struct machine *m, struct op_sweep *op, enum db db, const struct place *place,
+                      struct swept *out)
+{
+    struct job job;
+    struct job_spec spec;
+    uint32_t states =
+        db == DB_DEAD ? 1u << JOB_DEAD : 1u << JOB_SUCCEEDED | 1u << JOB_CANCELLED | 1u << JOB_EXPIRED;
+    if (!find(m, op, db, place, &job, &spec, states))
+        return false;
+    fill(op, &job, &spec, out);
+    job_leave(m, &job);
+    job_erase(m, job.id);
+    out->state = JOB_NONE;
+    return true;
+}
+
+static void run_all(struct machine *m, struct op_sweep *op, enum db db, unsigned from, sweep_one *one)
+{
+    for (unsigned i = from; i < m->place_count; i++) {
+        struct swept swept = {.type = SLICE_EMPTY, .queue = SLICE_EMPTY};
+        struct place place = m->places[i];
+        if (!one(m, op, db, &place, &swept))
+            continue;
+        buf_add(&m->swept, &swept, sizeof swept);
+        op->count++;
+    }
+}
+
+static void finish_answer(struct machine *m, struct op_sweep *op)
+{
+    struct buf *memory = &op->op.memory;
+    size_t pad = (16 - buf_len(memory) % 16) % 16, len = op->count * sizeof(struct swept);
+    char *at = buf_room(memory, pad + len) + pad;
+    const char *base = buf_bytes(memory).at;
+    if (len)
+        memcpy(at, buf_bytes(&m->swept).at, len);
+    buf_grew(memory, pad + len);
+    op->swept = (struct swept *)at;
+    for (unsigned i = 0; op->op.want_names && i < op->count; i++) {
+        op->swept[i].type.at = base + (size_t)op->swept[i].type.at;
+        op->swept[i].queue.at = base + (size_t)op->swept[i].queue.at;
+    }
+}
+
+void sweep_run(struct machine *m, struct store_op *head)
+{
+    struct op_sweep *op = (struct op_sweep *)head;
+    wall_ms now = head->now;
+    op->count = 0;
+    op->more = false;
+    fresh_settle(m);
+    places_clear(m);
+    buf_clear(&m->swept);
+    switch (op->what) {
+    case SWEEP_DUE:
+        gather(m, op, DB_DUE, now);
+        run_all(m, op, DB_DUE, 0, sweep_due);
+        break;
+    case SWEEP_LEASES:
+        gather(m, op, DB_LEASES, now);
+        run_all(m, op, DB_LEASES, 0, sweep_lease);
+        break;
+    case SWEEP_OLD:
+        gather(m, op, DB_FINISHED, now);
+        run_all(m, op, DB_FINISHED, 0, sweep_old);
+        if (m->rules.dead_keep_ms > 0 && !op->more) {
+            unsigned done = m->place_count;
+            gather(m, op, DB_DEAD, now - m->rules.dead_keep_ms);
+            run_all(m, op, DB_DEAD, done, sweep_old);
+        }
+        break;
+    }
+    finish_answer(m, op);
+}
+
+static wall_ms first_moment(struct machine *m, enum db db)
+{
+    struct slice found;
+    return txn_first(m, db, &found) && found.len >= MOMENT_KEY_BYTES ? key_moment(found) : WALL_NEVER;
+}
+
+void machine_next_times(struct machine *m, struct store_news *news)
+{
+    wall_ms finished = first_moment(m, DB_FINISHED);
+    wall_ms dead = m->rules.dead_keep_ms > 0 ? first_moment(m, DB_DEAD) : WALL_NEVER;
+    if (dead != WALL_NEVER)
+        dead += m->rules.dead_keep_ms;
+    news->next_due = first_moment(m, DB_DUE);
+    news->next_lease = first_moment(m, DB_LEASES);
+    news->next_old = finished < dead ? finished : dead;
+}

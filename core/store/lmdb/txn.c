@@ -1,0 +1,132 @@
+#include "store/lmdb/machine.h"
+
+_Noreturn void txn_fail(struct machine *m, int rc)
+{
+    m->rc = rc;
+    longjmp(m->failed, 1);
+}
+
+void txn_begin(struct machine *m, struct level *level, MDB_txn *parent)
+{
+    memset(level, 0, sizeof *level);
+    int rc = mdb_txn_begin(m->env->mdb, parent, 0, &level->mdb);
+    if (rc)
+        txn_fail(m, rc);
+}
+
+void txn_abort(struct level *level)
+{
+    if (level->mdb)
+        mdb_txn_abort(level->mdb); /* closes its cursors too */
+    memset(level, 0, sizeof *level);
+}
+
+MDB_cursor *txn_cursor(struct machine *m, enum db db)
+{
+    MDB_cursor **cursor = &m->at->cursor[db];
+    if (!*cursor) {
+        int rc = mdb_cursor_open(m->at->mdb, m->env->dbi[db], cursor);
+        if (rc)
+            txn_fail(m, rc);
+    }
+    return *cursor;
+}
+
+static MDB_val val_of(const struct key *key)
+{
+    return (MDB_val){key->len, (void *)key->at};
+}
+
+/* True if found; false if LMDB says that there is nothing. */
+static bool found_or_fail(struct machine *m, int rc)
+{
+    if (rc && rc != MDB_NOTFOUND)
+        txn_fail(m, rc);
+    return rc == 0;
+}
+
+bool txn_find(struct machine *m, enum db db, const struct key *key, struct slice *out)
+{
+    MDB_val k = val_of(key), v;
+    if (!found_or_fail(m, mdb_cursor_get(txn_cursor(m, db), &k, &v, MDB_SET)))
+        return false;
+    if (out)
+        *out = (struct slice){v.mv_data, v.mv_size};
+    return true;
+}
+
+void txn_put(struct machine *m, enum db db, const struct key *key, struct slice value)
+{
+    char *at = txn_reserve(m, db, key, value.len);
+    if (value.len)
+        memcpy(at, value.at, value.len);
+}
+
+char *txn_reserve(struct machine *m, enum db db, const struct key *key, size_t len)
+{
+    MDB_val k = val_of(key), v = {len, NULL};
+    int rc = mdb_cursor_put(txn_cursor(m, db), &k, &v, MDB_RESERVE);
+    if (rc)
+        txn_fail(m, rc);
+    return v.mv_data;
+}
+
+char *txn_append(struct machine *m, enum db db, const struct key *key, size_t len)
+{
+    MDB_val k = val_of(key), v = {len, NULL};
+    int rc = mdb_cursor_put(txn_cursor(m, db), &k, &v, MDB_RESERVE | MDB_APPEND);
+    if (rc == MDB_KEYEXIST)
+        return txn_reserve(m, db, key, len);
+    if (rc)
+        txn_fail(m, rc);
+    return v.mv_data;
+}
+
+bool txn_remove(struct machine *m, enum db db, const struct key *key)
+{
+    if (!txn_find(m, db, key, NULL))
+        return false;
+    int rc = mdb_cursor_del(txn_cursor(m, db), 0);
+    if (rc)
+        txn_fail(m, rc);
+    return true;
+}
+
+static bool walk(struct machine *m, enum db db, MDB_val *k, struct slice *found, struct slice *value,
+                 MDB_cursor_op how)
+{
+    MDB_val v;
+    if (!found_or_fail(m, mdb_cursor_get(txn_cursor(m, db), k, &v, how)))
+        return false;
+    *found = (struct slice){k->mv_data, k->mv_size};
+    if (value)
+        *value = (struct slice){v.mv_data, v.mv_size};
+    return true;
+}
+
+bool txn_seek(struct machine *m, enum db db, const struct key *key, struct slice *found, struct slice *value)
+{
+    MDB_val k = val_of(key);
+    return walk(m, db, &k, found, value, MDB_SET_RANGE);
+}
+
+bool txn_next(struct machine *m, enum db db, struct slice *found, struct slice *value)
+{
+    MDB_val k;
+    return walk(m, db, &k, found, value, MDB_NEXT);
+}
+
+bool txn_first(struct machine *m, enum db db, struct slice *found)
+{
+    MDB_val k;
+    return walk(m, db, &k, found, NULL, MDB_FIRST);
+}
+
+size_t txn_count(struct machine *m, enum db db)
+{
+    MDB_stat stat;
+    int rc = mdb_stat(m->at->mdb, m->env->dbi[db], &stat);
+    if (rc)
+        txn_fail(m, rc);
+    return stat.ms_entries;
+}

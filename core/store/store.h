@@ -1,0 +1,479 @@
+/*
+ * store.h - the store contract: what may be asked of it, and when it answers.
+ *
+ * It speaks of jobs, not of keys. An operation is a struct that begins with struct store_op; the caller fills
+ * it, submits it, and gets it back through its `done` when the commit that holds it is on disk (for what only
+ * reads: when it was read). Until then the caller keeps the struct, and every slice it points to, alive and
+ * unchanged. Answers inside it belong to it and are freed by store_op_release.
+ *
+ * Nothing above this header may assume that the store is local, synchronous, or that we are its only user.
+ *
+ * Time: each operation carries `now`; the store reads no clock. The same batches with the same times give the
+ * same contents and the same answers (ids and tokens are counters in the store).
+ *
+ * Keep: a job that succeeds, is cancelled or expires with keep_ms 0 is deleted in that same step.
+ *
+ * Order: operations of one flush are applied, and answered, in the order of their submission, but leases after
+ * everything else, so that a job is pushed and handed out in one commit. Each is all or nothing; a refused one changes
+ * nothing. Reads see every commit whose `done` has run when they were submitted.
+ *
+ * Every change is a compare-and-set: of the state (WRONGSTATE names it), and for a holder's operations of the
+ * lease token (LOST: also for a second ACK of one's own; NOTFOUND if the job is gone altogether).
+ *
+ * Damage: a job whose record cannot be decoded is moved to quarantine by the change that meets it (which answers
+ * INTERNAL, or passes over it), told by an alarm, and counted in op_stats. Reads answer INTERNAL or pass over it.
+ *
+ * Threads: store_submit, store_flush and store_collect belong to one thread, the loop. The store's own threads
+ * call nothing of ours but `wake`.
+ */
+#ifndef MOONQ_STORE_STORE_H
+#define MOONQ_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "job/job.h"
+
+struct store;
+
+enum store_verb {
+    /* changes, in one commit a batch */
+    STORE_PUSH,     /* struct op_push */
+    STORE_LEASE,    /* struct op_lease */
+    STORE_COMPLETE, /* struct op_complete */
+    STORE_FAIL,     /* struct op_fail */
+    STORE_RELEASE,  /* struct op_release */
+    STORE_EXTEND,   /* struct op_extend */
+    STORE_NOTE,     /* struct op_note: progress, log lines */
+    STORE_PARK,     /* struct op_step: by id and token, running -> ready and parked */
+    STORE_CANCEL,   /* struct op_step */
+    STORE_RETRY,    /* struct op_step */
+    STORE_DELETE,   /* struct op_step */
+    STORE_PROMOTE,  /* struct op_step */
+    STORE_EDIT,     /* struct op_step: a new payload */
+    STORE_MANY,     /* struct op_many: a step for all that a filter finds */
+    STORE_QUEUE,    /* struct op_queue: pause, resume, drain, limit */
+    STORE_SWEEP,    /* struct op_sweep: what time does: due, expired, lost, old */
+    STORE_UNPARK,   /* struct op_unpark */
+    STORE_RECOVER,  /* struct op_recover: at start, leases of workers that are gone */
+    STORE_GROUP,    /* struct op_group: several changes, all or none */
+    /* reads, each of one snapshot */
+    STORE_GET,    /* struct op_get */
+    STORE_LIST,   /* struct op_list */
+    STORE_QUEUES, /* struct op_queues */
+    STORE_STATS,  /* struct op_stats */
+    STORE_VERBS,
+};
+
+/* What every operation begins with. */
+struct store_op {
+    struct store_op *next; /* the store's */
+    enum store_verb verb;
+    enum mq_code code;                 /* answer: MQ_OK, or why not; `err` then has the message */
+    wall_ms now;                       /* the moment of the request */
+    void (*done)(struct store_op *op); /* on the loop; may free the op */
+    void *owner;                       /* the caller's */
+    struct buf memory;                 /* the answer's; freed by store_op_release */
+    bool want_names;                   /* also answer `type` and `queue`, where the verb is about one job */
+    struct slice type, queue;          /* answers, in memory; empty if not wanted */
+    struct mq_err err;                 /* only with a code */
+};
+
+/* Clears the head and sets verb and now. Does not touch what follows the head. */
+void store_op_init(struct store_op *op, enum store_verb verb, wall_ms now);
+/* Frees the answer, not the struct. */
+void store_op_release(struct store_op *op);
+/* Type and queue of the next job in the names of an operation on many jobs; both empty where there are no more. */
+void store_names_next(struct slice *names, struct slice *type, struct slice *queue);
+
+/*
+ * Adds a job. FULL: its queue has a limit and is at it. BUSY: its queue is draining. NOSPACE: the disk is full.
+ * `spec.pushed_at` is set to now by the store.
+ */
+struct op_push {
+    struct store_op op;
+    struct job_spec spec;
+    wall_ms run_at; /* at or before now: ready at once */
+    /* answers */
+    job_id id;
+    enum job_state state; /* ready or scheduled */
+};
+
+/* A job handed out. */
+struct leased_job {
+    job_id id;
+    uint64_t token;
+    wall_ms deadline;
+    uint16_t attempt; /* this one, from 1 */
+    uint16_t crashes;
+    struct slice record; /* the spec as record_write_spec made it */
+};
+
+/*
+ * Hands out up to `max` ready jobs, from the queues in the order given: all of the first before the second.
+ * Within a queue by priority, then by id. Paused queues are passed over, and so are parked jobs if
+ * `by_worker`. Jobs past their expires_at become expired instead (their ids are in `expired`).
+ * Finding none is MQ_OK with count 0.
+ */
+struct op_lease {
+    struct store_op op;
+    const struct slice *queues;
+    unsigned queue_count;
+    unsigned max;
+    size_t bytes_max; /* stops behind the job that reaches it; 0: no limit */
+    struct slice holder;
+    uint32_t lease_ms; /* 0: each job's own */
+    bool by_worker;    /* a worker of this server, not a client: see job_status.held_by_worker */
+    /* answers, in op.memory */
+    struct leased_job *jobs;
+    unsigned count;
+    job_id *expired;
+    unsigned expired_count;
+    struct slice expired_names; /* if op.want_names: for store_names_next, in the order of `expired` */
+};
+
+/*
+ * Acknowledges: the job succeeded. Its children are pushed in the same step or, if one of them is refused, the
+ * whole is refused with that push's code and nothing happens. LOST, WRONGSTATE, NOTFOUND.
+ */
+struct op_complete {
+    struct store_op op;
+    job_id id;
+    uint64_t token;
+    struct slice result; /* kept as long as the record; empty for none */
+    struct op_push **children;
+    unsigned child_count;
+};
+
+/* What follows a failed attempt. */
+enum fail_verdict {
+    FAIL_RETRY,     /* at run_at; if attempts are spent: dead */
+    FAIL_DEAD,      /* at once */
+    FAIL_DISCARD,   /* cancelled, without a dead letter */
+    FAIL_SNOOZE,    /* scheduled at run_at; the attempt is not charged */
+    FAIL_CANCELLED, /* it was asked to stop and did: cancelled */
+};
+
+struct op_fail {
+    struct store_op op;
+    job_id id;
+    uint64_t token;
+    enum fail_verdict verdict;
+    wall_ms run_at;
+    struct slice code, message, traceback;
+    /* answers */
+    enum job_state state; /* retrying, dead, cancelled or scheduled */
+    uint16_t attempt;
+};
+
+/* How a holder loses a job without having said how it went. */
+enum release_kind {
+    RELEASE_GIVE_BACK, /* uncharged: shutdown, never started, a neighbour's crash */
+    RELEASE_CRASHED, /* it took its worker down: charged, and counted as a crash; dead at `crash_limit` crashes
+                          or when attempts are spent; otherwise retrying at run_at */
+    RELEASE_TIMED_OUT, /* its worker had to be killed because it would not end: charged; as a failed attempt */
+};
+
+struct op_release {
+    struct store_op op;
+    job_id id;
+    uint64_t token;
+    enum release_kind kind;
+    wall_ms run_at;       /* for what is charged */
+    struct slice message; /* "worker w1 died of signal 11 (SIGSEGV)" */
+    /* answers */
+    enum job_state state; /* ready, retrying or dead; cancelled if it was asked to stop */
+    uint16_t attempt;
+};
+
+/* Moves the end of a lease to now + lease_ms. LOST. */
+struct op_extend {
+    struct store_op op;
+    job_id id;
+    uint64_t token;
+    uint32_t lease_ms; /* 0: the job's own */
+    /* answer */
+    wall_ms deadline;
+    bool cancelling; /* the holder should stop: somebody cancelled the job */
+};
+
+/* Progress and log lines of a running job. LOST if a token is given (not 0) and stale. */
+struct op_note {
+    struct store_op op;
+    job_id id;
+    uint64_t token;
+    float progress;        /* below 0: unchanged */
+    struct slice text;     /* with the progress */
+    struct slice log_line; /* for the job's own log, or empty; the store keeps the last LOG_LINES_MAX */
+    /* answer */
+    bool cancelling;
+};
+#define LOG_LINES_MAX 200 /* a job; with a line's limit of 4 KiB, at most 800 KiB each */
+
+/*
+ * One person's step on one job. RETRY begins a new life (no attempts, no crashes, no expiry; the history stays);
+ * of a retrying job it is only the next attempt, now.
+ */
+struct op_step {
+    struct store_op op;
+    job_id id;
+    uint64_t token;       /* PARK: of the lease */
+    struct slice payload; /* EDIT; RETRY: the new one if `edit` */
+    bool edit;
+    struct slice reason; /* CANCEL: kept as the status' note; may be empty */
+    wall_ms run_at; /* RETRY, PROMOTE: 0 for at once. Later than now: a scheduled (PROMOTE) or retrying (both)
+                            job gets this time and keeps its state; RETRY of any other answers BADARG */
+    /* answers */
+    enum job_state was, state;
+    bool signalled; /* CANCEL of a running job: its holder is told, state stays running */
+    uint64_t holds; /* that holder's token */
+};
+
+/* What a listing or a bulk step looks for. An empty slice, a zero mask, a zero time: anything. */
+struct job_filter {
+    uint32_t states; /* bit (1 << state) */
+    struct slice queue, type, tag;
+    wall_ms before; /* came into its state before this moment */
+    wall_ms after;  /* ... at or after this one */
+};
+
+#define CURSOR_MAX_BYTES 80
+
+/*
+ * One chunk of a bulk step: CANCEL, RETRY, DELETE or PROMOTE. Looks at no more than `limit` jobs, in the order
+ * of the index that the filter names, and only at jobs that came into their state before `since`, so that what
+ * falls back in is not met again. Call again with the cursor until `finished`.
+ */
+struct op_many {
+    struct store_op op;
+    enum store_verb step;
+    struct job_filter filter;
+    wall_ms since;
+    unsigned limit;
+    struct slice cursor; /* empty at first; then next_cursor of the chunk before, copied by the caller: hex
+                            digits, at most CURSOR_MAX_BYTES */
+    /* answers */
+    struct slice next_cursor; /* in op.memory */
+    bool finished;
+    unsigned looked_at;
+    job_id *touched; /* in op.memory; for running jobs that were signalled too */
+    uint64_t *holds; /* their tokens if signalled, else 0 */
+    unsigned touched_count;
+    struct slice names; /* if op.want_names: for store_names_next, in the order of `touched` */
+};
+
+/* Counters of one queue; kept in the same transaction as what they count. */
+struct queue_counts {
+    uint64_t in_state[JOB_STATES];                                               /* jobs there now */
+    uint64_t pushed, succeeded, failed, dead, cancelled, expired, lost, crashed; /* ever */
+    uint64_t parked; /* of those in_state[JOB_READY]: not handed to workers */
+};
+
+#define QUEUE_UNLIMITED 0
+struct queue_view {
+    struct slice name;
+    uint32_t no;
+    bool paused, draining;
+    struct slice reason; /* of the pause */
+    uint64_t limit;      /* jobs waiting (blocked, scheduled, ready, retrying) at most; QUEUE_UNLIMITED */
+    struct queue_counts counts;
+    wall_ms oldest_ready; /* pushed_at of the head of the queue; WALL_NEVER if none. Only in op_queues */
+};
+
+/* Creates the queue if needed and changes what is named. */
+struct op_queue {
+    struct store_op op;
+    struct slice name;
+    enum {
+        QUEUE_KEEP,
+        QUEUE_PAUSE,
+        QUEUE_DRAIN,  /* refuses pushes, runs what is there */
+        QUEUE_RESUME, /* ends both */
+    } change;
+    struct slice reason;
+    bool set_limit;
+    uint64_t limit;
+};
+
+/*
+ * What time does, a chunk: each kind looks at no more than `limit` jobs.
+ * DUE: scheduled and retrying -> ready, and what should have started by now -> expired.
+ * LEASES: leases that ran out -> ready, or dead if attempts are spent, or cancelled if that was asked for.
+ * OLD: finished records past their keep, and dead letters past dead_keep, are deleted.
+ */
+struct op_sweep {
+    struct store_op op;
+    enum {
+        SWEEP_DUE,
+        SWEEP_LEASES,
+        SWEEP_OLD,
+    } what;
+    unsigned limit;
+    /* answers, in op.memory */
+    struct swept {
+        job_id id;
+        enum job_state was, state; /* JOB_NONE: deleted */
+        uint16_t attempt;
+        struct slice type, queue; /* if op.want_names */
+    } * swept;
+    unsigned count;
+    bool more; /* call again */
+};
+
+/* Parked jobs of these types (all if type_count is 0) may be handed to workers again; a chunk of `limit`. */
+struct op_unpark {
+    struct store_op op;
+    const struct slice *types;
+    unsigned type_count;
+    unsigned limit;
+    job_id from; /* where to go on; 0 at first */
+    /* answers */
+    unsigned count;
+    job_id next; /* 0: finished */
+};
+
+/*
+ * At start: every job that a worker of this server held goes back. Uncharged, but those in `suspects`, which
+ * were on the CPU when the server died: as RELEASE_CRASHED with `message`. Chunks of `limit`.
+ */
+struct op_recover {
+    struct store_op op;
+    const job_id *suspects;
+    unsigned suspect_count;
+    struct slice message;
+    wall_ms run_at; /* for the suspects */
+    unsigned limit;
+    /* answers */
+    unsigned given_back, charged, dead;
+    bool more;
+};
+
+/*
+ * Several changes as one: all or none. If one is refused, so is the group, with that one's code and `failed`
+ * its index; the others' answers are void. Members' `done` is not called; the group's is. Any change may be a
+ * member but LEASE and GROUP (BADARG).
+ */
+struct op_group {
+    struct store_op op;
+    struct store_op **members;
+    unsigned count;
+    /* answer */
+    unsigned failed;
+};
+
+/* Everything about one job. NOTFOUND. */
+struct op_get {
+    struct store_op op;
+    job_id id;
+    bool with_history;
+    /* answers, in op.memory */
+    struct job_view view;
+    struct slice result;
+    struct job_attempt *attempts; /* oldest first */
+    unsigned attempt_count;
+    struct log_line {
+        wall_ms at;
+        struct slice text;
+    } * log;
+    unsigned log_count;
+};
+
+/* A page of jobs, ordered by the index that the filter's states name (by id if they name none). */
+struct op_list {
+    struct store_op op;
+    struct job_filter filter;
+    unsigned limit;      /* rows */
+    unsigned budget;     /* jobs looked at; then the page is partial */
+    struct slice cursor; /* empty: from the start. BADARG if it is not one of ours */
+    bool newest_first;
+    /* answers, in op.memory */
+    struct job_view *jobs;
+    unsigned count;
+    struct slice
+        next_cursor; /* empty: that was the last page. May come with count 0: partial. A page also ends
+                                 when its snapshot's time is over, or at some MiB of payloads */
+};
+
+struct op_queues {
+    struct store_op op;
+    /* answers, in op.memory */
+    struct queue_view *queues; /* by name */
+    unsigned count;
+};
+
+/* Figures of the store itself; the counters of jobs are in op_queues. */
+struct op_stats {
+    struct store_op op;
+    /* answers */
+    uint64_t commits, operations; /* since the store was opened */
+    uint64_t commit_us_total, sync_us_last;
+    uint64_t map_bytes, used_bytes, file_bytes, disk_free_bytes;
+    uint64_t free_pages, page_bytes;
+    unsigned readers, readers_max;
+    int64_t oldest_reader_ms; /* age of the oldest open snapshot; 0 if none */
+    uint64_t quarantined;     /* records that could not be decoded, moved aside */
+    uint64_t batch_max;       /* most operations in one commit */
+    unsigned layout;
+};
+
+/* What one collected commit changed that dispatch wants to know without asking. */
+struct queue_news {
+    struct slice name;
+    uint64_t ready;   /* may be handed to anybody */
+    uint64_t parked;  /* ready too, but only clients may have them */
+    uint64_t waiting; /* blocked, scheduled, ready, retrying: what a limit counts */
+    bool paused, draining;
+};
+struct store_news {
+    const struct queue_news *queues; /* those touched; at open: all */
+    unsigned queue_count;
+    wall_ms next_due;   /* the first moment at which a sweep DUE has work; WALL_NEVER */
+    wall_ms next_lease; /* ... a sweep LEASES */
+    wall_ms next_old;   /* ... a sweep OLD */
+};
+
+/* Who hears of commits. Called on the loop inside store_collect, before the `done` of the operation. */
+struct store_listener {
+    void *owner;
+    /* each change that was decided, made (code MQ_OK) or refused; of a group, the group: its members are in it */
+    void (*committed)(void *owner, const struct store_op *op);
+    void (*news)(void *owner, const struct store_news *news); /* after the operations of a commit */
+    /* record.quarantined, index.mended, queue.mended, disk.full, disk.recovered; after the news */
+    void (*alarm)(void *owner, const char *event, const char *text);
+};
+
+struct store_settings {
+    const char *dir;         /* created if its parent exists */
+    uint64_t map_bytes;      /* first size of the map; it grows by doubling. 0: 64 MiB */
+    uint64_t reserve_bytes;  /* disk that pushes leave free for acknowledgements. 0: 8 MiB */
+    uint64_t queue_limit;    /* of queues without their own; QUEUE_UNLIMITED */
+    int64_t dead_keep_ms;    /* dead letters older than this are deleted; 0: never */
+    unsigned crash_limit;    /* crashes that make a job poison; 0: no number does */
+    unsigned readers;        /* reader threads; 0: everything runs inside store_flush, for tests */
+    int64_t snapshot_max_ms; /* a read may hold its snapshot so long. 0: 5000 */
+    bool nosync;             /* tests only: never wait for the disk */
+};
+
+/*
+ * Opens or creates. CONFLICT: another process serves this folder (its pid is in the message). BADARG: not a
+ * moonq folder, or a newer layout. NOPERM: not writable. NOTFOUND: its parent does not exist. After it, `news` of
+ * the whole comes with the first store_collect.
+ */
+enum mq_code store_open(struct store **out, const struct store_settings *settings, struct mq_err *err);
+
+/* `wake` is called from any thread when store_collect has something to do. */
+void store_attach(struct store *store, const struct store_listener *listener, void (*wake)(void *owner),
+                  void *wake_owner);
+
+/* Some settings may change while it runs: queue_limit, dead_keep_ms, crash_limit. */
+void store_configure(struct store *store, const struct store_settings *settings);
+
+void store_submit(struct store *store, struct store_op *op);
+void store_flush(struct store *store);   /* hands what was submitted to the store's threads */
+void store_collect(struct store *store); /* runs listener and `done` of all that is finished */
+
+/* Waits until everything submitted is on disk and collected, then closes. */
+void store_close(struct store *store);
+#endif

@@ -1,0 +1,228 @@
+/* Which folders are taken, and which are refused and why. */
+#include "lab.h"
+#include "lmdb_factory.h"
+#include "lmdb_check.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+static enum mq_code open_dir(const char *dir, struct mq_err *err)
+{
+    struct store_settings settings = {.dir = dir, .nosync = true};
+    struct store *store = NULL;
+    enum mq_code code = store_open(&store, &settings, err);
+    if (code == MQ_OK)
+        store_close(store);
+    return code;
+}
+
+static void write_file(const char *dir, const char *name, const char *text)
+{
+    char path[700];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static void a_new_folder_is_created_if_its_parent_exists(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    char path[600], *dir = temp_folder();
+    snprintf(path, sizeof path, "%s/data", dir);
+    assert_int_equal(open_dir(path, &err), MQ_OK);
+    assert_int_equal(open_dir(path, &err), MQ_OK);
+    snprintf(path, sizeof path, "%s/no/data", dir);
+    assert_int_equal(open_dir(path, &err), MQ_NOTFOUND);
+    assert_non_null(strstr(err.text, path));
+    remove_tree(dir);
+    free(dir);
+}
+
+static void a_second_server_is_refused_with_the_pid_of_the_first(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    struct store_settings wishes = {.nosync = true};
+    struct lab *lab = lab_open_with(&lmdb_factory, &wishes);
+    char pid[32];
+    snprintf(pid, sizeof pid, "process %ld", (long)getpid());
+    assert_int_equal(open_dir(lab->settings.dir, &err), MQ_CONFLICT);
+    assert_non_null(strstr(err.text, pid));
+    pid_t child = fork();
+    if (child == 0)
+        _exit(open_dir(lab->settings.dir, &err) == MQ_CONFLICT && strstr(err.text, pid) ? 0 : 1);
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    lab_push(lab, "q", "x"); /* the first one has not noticed */
+    store_close(lab->store);
+    lab->store = NULL;
+    assert_int_equal(open_dir(lab->settings.dir, &err), MQ_OK);
+    lab_close(lab);
+}
+
+static void the_lock_ends_with_its_holder(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    int pipe_fds[2], status;
+    char byte, *dir = temp_folder();
+    assert_int_equal(pipe(pipe_fds), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct store_settings settings = {.dir = dir, .nosync = true};
+        struct store *store;
+        if (store_open(&store, &settings, &err) != MQ_OK || write(pipe_fds[1], "x", 1) != 1)
+            _exit(1);
+        pause();
+    }
+    assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
+    assert_int_equal(open_dir(dir, &err), MQ_CONFLICT);
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    assert_int_equal(open_dir(dir, &err), MQ_OK);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    remove_tree(dir);
+    free(dir);
+}
+
+static void a_folder_of_something_else_is_refused_untouched(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    char *dir = temp_folder(), path[600];
+    write_file(dir, "holiday.jpg", "smile");
+    assert_int_equal(open_dir(dir, &err), MQ_BADARG);
+    assert_non_null(strstr(err.text, "holiday.jpg"));
+    snprintf(path, sizeof path, "%s/moonq.mdb", dir);
+    assert_int_not_equal(access(path, F_OK), 0);
+    remove_tree(dir);
+    free(dir);
+}
+
+/* A store gets its name when its first pages are on disk; what an earlier try left is made anew. */
+static void a_store_that_was_being_made_when_the_power_went_is_made_anew(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    char *dir = temp_folder(), path[600];
+    write_file(dir, "moonq.mdb.new", "half a page");
+    assert_int_equal(open_dir(dir, &err), MQ_OK);
+    snprintf(path, sizeof path, "%s/moonq.mdb.new", dir);
+    assert_int_not_equal(access(path, F_OK), 0);
+    remove_tree(dir);
+    free(dir);
+    dir = temp_folder();
+    write_file(dir, "moonq.mdb", ""); /* named, and nothing of it was written */
+    assert_int_equal(open_dir(dir, &err), MQ_OK);
+    remove_tree(dir);
+    free(dir);
+}
+
+static void a_file_that_is_no_store_is_refused(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    char *dir = temp_folder(), garbage[20000];
+    memset(garbage, 'g', sizeof garbage - 1);
+    garbage[sizeof garbage - 1] = '\0';
+    write_file(dir, "moonq.mdb", garbage);
+    assert_int_equal(open_dir(dir, &err), MQ_BADARG);
+    assert_non_null(strstr(err.text, "not a moonq store"));
+    remove_tree(dir);
+    free(dir);
+}
+
+/* Puts another layout's number into a store's file. */
+static void set_layout(const char *dir, uint32_t layout, size_t len)
+{
+    struct file file;
+    char at[4];
+    MDB_val key = {6, "layout"}, val = {len, at};
+    be32_put(at, layout);
+    file_open(&file, dir);
+    assert_int_equal(mdb_put(file.txn, file.dbi[DB_META], &key, &val, 0), 0);
+    file_close(&file);
+}
+
+static void a_newer_layout_is_refused_with_both_numbers(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    char *dir = temp_folder();
+    assert_int_equal(open_dir(dir, &err), MQ_OK);
+    set_layout(dir, 7, 4);
+    assert_int_equal(open_dir(dir, &err), MQ_BADARG);
+    assert_non_null(strstr(err.text, "layout 7"));
+    assert_non_null(strstr(err.text, "up to 1"));
+    set_layout(dir, 0, 4); /* older than the first: nothing migrates it */
+    assert_int_equal(open_dir(dir, &err), MQ_BADARG);
+    set_layout(dir, 1, 4);
+    assert_int_equal(open_dir(dir, &err), MQ_OK);
+    set_layout(dir, 1, 3);
+    assert_int_equal(open_dir(dir, &err), MQ_BADARG);
+    remove_tree(dir);
+    free(dir);
+}
+
+static void a_folder_that_is_not_writable_is_refused(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    char *dir = temp_folder();
+    assert_int_equal(chmod(dir, 0500), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        /* root may write anywhere */
+        if (getuid() == 0 && (setgid(65534) || chown(dir, 65534, 65534) || setuid(65534)))
+            _exit(2);
+        _exit(open_dir(dir, &err) == MQ_NOPERM && strstr(err.text, dir) ? 0 : 1);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    chmod(dir, 0700);
+    remove_tree(dir);
+    free(dir);
+}
+
+static void the_worst_counters_never_repeat_an_id(void **state)
+{
+    (void)state;
+    struct store_settings wishes = {.nosync = true};
+    struct lab *lab = lab_open_with(&lmdb_factory, &wishes);
+    job_id last = lab_push(lab, "q", "x");
+    store_close(lab->store);
+    lab->store = NULL;
+    struct file file;
+    MDB_val key = {8, "counters"}, val = {3, "bad"};
+    file_open(&file, lab->settings.dir);
+    assert_int_equal(mdb_put(file.txn, file.dbi[DB_META], &key, &val, 0), 0);
+    file_close(&file);
+    lab->now -= 100000;
+    lab_reopen(lab);
+    assert_true(lab_push(lab, "q", "y") > last);
+    assert_true(lab_push(lab, "r", "z") > last);
+    assert_int_not_equal(lab_queue(lab, "q")->no, lab_queue(lab, "r")->no);
+    lab_close(lab);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_new_folder_is_created_if_its_parent_exists),
+        cmocka_unit_test(a_second_server_is_refused_with_the_pid_of_the_first),
+        cmocka_unit_test(the_lock_ends_with_its_holder),
+        cmocka_unit_test(a_folder_of_something_else_is_refused_untouched),
+        cmocka_unit_test(a_store_that_was_being_made_when_the_power_went_is_made_anew),
+        cmocka_unit_test(a_file_that_is_no_store_is_refused),
+        cmocka_unit_test(a_newer_layout_is_refused_with_both_numbers),
+        cmocka_unit_test(a_folder_that_is_not_writable_is_refused),
+        cmocka_unit_test(the_worst_counters_never_repeat_an_id),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
