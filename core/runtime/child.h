@@ -1,0 +1,21 @@
+/*
+ * child.h - a child process of the server: the same binary, started as `moonq child ROLE`.
+ *
+ * Descriptor 3 is the socketpair to the server (frames, see frame.h), descriptor 4 the run page (workers only).
+ * The first frame is SETUP, and the child answers with READY when the application is loaded.
+ */
+#ifndef MOONQ_RUNTIME_CHILD_H
+#define MOONQ_RUNTIME_CHILD_H
+
+#define CHILD_SOCKET_FD 3
+#define CHILD_PAGE_FD   4
+
+/* argv: "child", "worker" or "loader". The process' exit status. */
+int child_main(int argc, char **argv);
+
+/*
+ * `moonq check DIR` without a server: loads the application in this process under the same sandbox and answers
+ * READY's JSON (the caller's, free()). Loading is bounded in time and memory.
+ */
+char *child_describe(const char *app_dir);
+#endif

@@ -1,0 +1,13 @@
+/*
+ * cli.h - the command line: stdlib/moonq/cli in an unconfined Lua state of this process, with the Redis client
+ * (client.c) as host functions. It is a client of the server like any other.
+ */
+#ifndef MOONQ_RUNTIME_CLI_H
+#define MOONQ_RUNTIME_CLI_H
+
+/*
+ * argv as main has it. `check` is what `moonq check` asks about an application's folder: READY's JSON (see
+ * docs/internals.md), which is freed here. The process' exit status.
+ */
+int cli_main(int argc, char **argv, char *(*check)(const char *app_dir));
+#endif

@@ -1,0 +1,20 @@
+/*
+ * files.h - the files below a folder, by name and in order.
+ */
+#ifndef MOONQ_RUNTIME_FILES_H
+#define MOONQ_RUNTIME_FILES_H
+
+#include <stddef.h>
+
+#define FILES_PATH_BYTES 512
+#define FILES_DEPTH_MAX  8 /* folders in folders; a link that leads round ends there */
+
+struct files {
+    char **names; /* relative to the folder: "email/send.lua" */
+    size_t count, room;
+};
+
+/* Adds all files that end so. What begins with a dot is left out; a folder that is not there has no files. */
+void files_list(struct files *out, const char *folder, const char *ending);
+void files_release(struct files *files);
+#endif
