@@ -1,0 +1,82 @@
+#include "dispatch/inside.h"
+
+#define ASK_BYTES_MAX (4 << 20) /* of payloads in one answer: memory stays bounded, whatever the jobs' size */
+
+/* Spreads the jobs asked for over the queues, in their order, so that nobody else asks for the same ones. */
+static void charge(struct ask *ask, struct hint **queues, unsigned queue_count, unsigned max)
+{
+    for (unsigned i = 0; i < queue_count && max; i++) {
+        uint64_t expected = hint_expected(queues[i]);
+        unsigned jobs = expected < max ? (unsigned)expected : max;
+        if (jobs == 0)
+            continue;
+        queues[i]->asked += jobs;
+        ask->charged[ask->charged_count++] = (struct charge){queues[i], jobs};
+        max -= jobs;
+    }
+}
+
+static void discharge(struct ask *ask)
+{
+    for (unsigned i = 0; i < ask->charged_count; i++)
+        ask->charged[i].hint->asked -= ask->charged[i].jobs;
+    ask->charged_count = 0;
+}
+
+static void ask_done(struct store_op *op)
+{
+    struct ask *ask = (struct ask *)op;
+    struct dispatch *d = ask->d;
+    discharge(ask);
+    if (op->code != MQ_OK) {
+        ask->lease.count = ask->lease.expired_count = 0; /* void: what a try that failed left there */
+        d->rest_until = d->now + REST_MS;
+    }
+    DL_DELETE(d->asks, ask);
+    if (ask->worker)
+        worker_got(ask->worker, ask);
+    else if (ask->fetch)
+        fetch_got(ask->fetch, ask);
+    else
+        for (unsigned i = 0; i < ask->lease.count; i++)
+            give_back(d, ask->lease.jobs[i].id, ask->lease.jobs[i].token);
+    store_op_release(op);
+    free(ask);
+}
+
+struct ask *ask_start(struct dispatch *d, struct hint **queues, unsigned queue_count, unsigned max)
+{
+    size_t names_at = (sizeof(struct ask) + 15) & ~(size_t)15;
+    size_t charges_at = names_at + queue_count * sizeof(struct slice);
+    char *block = mq_calloc(1, charges_at + queue_count * sizeof(struct charge));
+    struct ask *ask = (struct ask *)(void *)block;
+    struct slice *names = (struct slice *)(void *)(block + names_at);
+    ask->charged = (struct charge *)(void *)(block + charges_at);
+    ask->d = d;
+    for (unsigned i = 0; i < queue_count; i++)
+        names[i] = queues[i]->news.name;
+    charge(ask, queues, queue_count, max);
+    store_op_init(&ask->lease.op, STORE_LEASE, d->wall);
+    ask->lease.op.done = ask_done;
+    ask->lease.queues = names;
+    ask->lease.queue_count = queue_count;
+    ask->lease.max = max;
+    ask->lease.bytes_max = ASK_BYTES_MAX;
+    DL_APPEND(d->asks, ask);
+    return ask;
+}
+
+void ask_disown(struct ask *ask)
+{
+    ask->worker = NULL;
+    ask->fetch = NULL;
+}
+
+bool ask_is_stale(const struct dispatch *d)
+{
+    const struct ask *ask;
+    DL_FOREACH (d->asks, ask)
+        if (d->wall - ask->lease.op.now > WATCH_JUMP_MS)
+            return true;
+    return false;
+}

@@ -1,0 +1,177 @@
+#include "dispatch/inside.h"
+
+/* ---- submitting -------------------------------------------------------------------------------------------------- */
+
+static void count_push(struct dispatch *d, const struct op_push *push, int by)
+{
+    if (push->run_at > push->op.now)
+        return;
+    struct hint *hint = hint_ensure(d, push->spec.queue);
+    if (by > 0) {
+        hint->pushing++;
+        hint_touch(d, hint);
+    } else if (hint->pushing) {
+        hint->pushing--;
+    }
+}
+
+/* Pushes under way are expected to be ready when they are on disk: so their lease can share their commit. */
+static void count_pushes(struct dispatch *d, const struct store_op *op, int by)
+{
+    if (op->verb == STORE_PUSH) {
+        count_push(d, (const struct op_push *)op, by);
+    } else if (op->verb == STORE_COMPLETE) {
+        const struct op_complete *complete = (const struct op_complete *)op;
+        for (unsigned i = 0; i < complete->child_count; i++)
+            count_push(d, complete->children[i], by);
+    } else if (op->verb == STORE_GROUP) {
+        const struct op_group *group = (const struct op_group *)op;
+        for (unsigned i = 0; i < group->count; i++)
+            count_pushes(d, group->members[i], by);
+    }
+}
+
+void dispatch_submit(struct dispatch *d, struct store_op *op)
+{
+    op->want_names = d->listeners != NULL;
+    count_pushes(d, op, 1);
+    store_submit(d->store, op);
+}
+
+static void own_done(struct store_op *op)
+{
+    /* the job may have ended meanwhile; anything else is worth a line */
+    if (op->code != MQ_OK && op->code != MQ_LOST && op->code != MQ_NOTFOUND && op->code != MQ_WRONGSTATE)
+        log_event(LOG_WARN, "store.refused", LOG_STR("code", mq_code_name(op->code)),
+                  LOG_STR("message", op->err.text));
+    store_op_release(op);
+    free(op);
+}
+
+void submit_own(struct dispatch *d, struct store_op *op)
+{
+    op->done = own_done;
+    dispatch_submit(d, op);
+}
+
+/* ---- what the store tells ---------------------------------------------------------------------------------------- */
+
+static void on_committed(void *owner, const struct store_op *op)
+{
+    struct dispatch *d = owner;
+    count_pushes(d, op, -1);
+    if (op->code == MQ_OK)
+        events_of_commit(d, op);
+}
+
+static void on_news(void *owner, const struct store_news *news)
+{
+    struct dispatch *d = owner;
+    for (unsigned i = 0; i < news->queue_count; i++) {
+        struct hint *hint = hint_ensure(d, news->queues[i].name);
+        struct slice name = hint->news.name;
+        hint->news = news->queues[i];
+        hint->news.name = name;
+        hint_touch(d, hint);
+    }
+    d->next_due = news->next_due;
+    d->next_lease = news->next_lease;
+    d->next_old = news->next_old;
+}
+
+static void on_alarm(void *owner, const char *event, const char *text)
+{
+    struct dispatch *d = owner;
+    log_event(LOG_ERROR, event, LOG_STR("message", text));
+    dispatch_emit(d, &(struct event){.name = event,
+                                     .at = d->wall,
+                                     .type = SLICE_EMPTY,
+                                     .queue = SLICE_EMPTY,
+                                     .worker = SLICE_EMPTY,
+                                     .message = slice_of(text),
+                                     .fraction = -1});
+}
+
+struct store_listener dispatch_store_listener(struct dispatch *d)
+{
+    return (struct store_listener){.owner = d, .committed = on_committed, .news = on_news, .alarm = on_alarm};
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------- */
+
+struct dispatch *dispatch_new(struct store *store, const struct dispatch_host *host,
+                              const struct dispatch_settings *settings)
+{
+    struct dispatch *d = mq_calloc(1, sizeof *d);
+    d->store = store;
+    d->host = *host;
+    d->settings = *settings;
+    d->next_due = d->next_lease = d->next_old = WALL_NEVER;
+    return d;
+}
+
+void dispatch_configure(struct dispatch *d, const struct dispatch_settings *settings)
+{
+    d->settings = *settings;
+}
+
+void dispatch_free(struct dispatch *d)
+{
+    pools_free(d);
+    types_free(d);
+    hints_free(d);
+    buf_release(&d->scratch);
+    free(d);
+}
+
+void dispatch_stop(struct dispatch *d)
+{
+    d->stopping = true;
+    dispatch_emit(d, &(struct event){.name = "server.stopping", .at = d->wall, .fraction = -1});
+}
+
+bool dispatch_stopping(const struct dispatch *d)
+{
+    return d->stopping;
+}
+
+void dispatch_stats(struct dispatch *d, struct dispatch_stats *out)
+{
+    struct pool *pool;
+    struct worker *worker;
+    *out = d->stats;
+    out->workers = out->slots = out->busy = 0;
+    DL_FOREACH (d->pools, pool)
+        DL_FOREACH (pool->workers, worker) {
+            out->workers++;
+            out->slots += worker->slots;
+            out->busy += worker->held;
+        }
+}
+
+static mono_ms earlier(mono_ms a, mono_ms b)
+{
+    return a < b ? a : b;
+}
+
+struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now)
+{
+    d->jumped |=
+        wall - d->ticked > WATCH_JUMP_MS; /* while anything runs there are some forty ticks a second */
+    d->wall = d->ticked = wall;
+    d->now = now;
+    if (d->jumped && !ask_is_stale(d)) {
+        watch_jump(d, now);
+        d->jumped = false;
+    }
+    timers_tick(d, wall);
+    fetches_tick(d, now);
+    pools_tick(d, now);
+    mono_ms next = watch_tick(d, wall, now);
+    next = earlier(next, fetches_next(d));
+    if (now < d->rest_until)
+        next = earlier(next, d->rest_until);
+    else if (d->pools && !d->stopping)
+        next = earlier(next, d->probe_at);
+    return (struct dispatch_wake){next, timers_next(d)};
+}

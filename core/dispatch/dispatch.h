@@ -1,0 +1,180 @@
+/*
+ * dispatch.h - which job goes to whom, now.
+ *
+ * Dispatch stands between those who ask (protocol), those who work (worker processes, consumers that FETCH) and
+ * the store. It keeps no jobs: it keeps who is free, who waits, and hints about which queues have something
+ * ready. Every change goes through the store; dispatch hears of it when it is on disk (store_listener) and only
+ * then tells workers, waiters and event streams.
+ *
+ * It reads no clock and knows no watcher: the server calls dispatch_tick with the time after each turn of the
+ * loop's events, and is told when to call again at the latest. That is what makes it run under simulation.
+ *
+ * Threads: the loop's only.
+ */
+#ifndef MOONQ_DISPATCH_DISPATCH_H
+#define MOONQ_DISPATCH_DISPATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "job/order.h"
+#include "runtime/page.h"
+#include "store/store.h"
+
+struct dispatch;
+struct worker;
+struct ask;
+
+/* ---- changes and reads ------------------------------------------------------------------------------------ */
+
+/*
+ * Every operation of a client goes through here, not straight to the store: pushes wake pools, cancels reach
+ * workers. op->done is called after the commit.
+ */
+void dispatch_submit(struct dispatch *d, struct store_op *op);
+
+/*
+ * An order, checked and filled in from its type's and the server's defaults. BADARG, TOOBIG; BUSY while the
+ * server stops. Slices of `op` are those of `order`, or dispatch's own, good until the next RELOAD or CONFIG: the
+ * op must be submitted in the same call of the loop.
+ */
+enum mq_code dispatch_resolve(struct dispatch *d, struct op_push *op, const struct push_order *order,
+                              wall_ms now, struct mq_err *err);
+
+/* TOOBIG if a payload of its own (EDIT, RETRY) is over the limit. */
+enum mq_code dispatch_check_payload(const struct dispatch *d, struct slice payload, struct mq_err *err);
+
+/* ---- consumers in other languages: FETCH ------------------------------------------------------------------ */
+
+struct fetch {
+    struct fetch *next, *prev; /* dispatch's */
+    const struct slice *queues;
+    unsigned queue_count;
+    unsigned count;      /* jobs at most */
+    uint32_t lease_ms;   /* 0: each job's own */
+    struct slice holder; /* the client's name, for JOB and WORKERS */
+    mono_ms give_up;     /* answer with none at this moment; 0: at once */
+    void (*done)(struct fetch *fetch, const struct op_lease *lease); /* lease->code, jobs, count (0: none) */
+    void *owner;
+    struct ask *ask; /* dispatch's: the lease under way */
+};
+
+/* The caller keeps it alive until `done`, or until dispatch_fetch_abandon. */
+void dispatch_fetch(struct dispatch *d, struct fetch *fetch);
+/* The client hung up. Jobs that a lease under way brings are given back, uncharged. `done` is not called. */
+void dispatch_fetch_abandon(struct dispatch *d, struct fetch *fetch);
+
+/* ---- waiting for an end: WAIT ----------------------------------------------------------------------------- */
+
+struct waiter {
+    job_id id;
+    void (*done)(struct waiter *waiter, enum job_state state); /* final, or JOB_NONE: deleted */
+    void *owner;
+    struct waiter *next, *prev; /* dispatch's */
+    struct waiting *of;         /* dispatch's; NULL: it does not wait */
+};
+/* Add the waiter first, then read the job: what ends in between is not missed. */
+void dispatch_wait(struct dispatch *d, struct waiter *waiter);
+void dispatch_wait_stop(struct dispatch *d, struct waiter *waiter);
+
+/* ---- what happens: EVENTS --------------------------------------------------------------------------------- */
+
+/*
+ * Names: job.pushed job.started job.succeeded job.failed (retrying; run_at) job.dead job.cancelled job.cancelling
+ * job.expired job.lost job.released job.ready (promoted or due) job.retried job.deleted job.snoozed job.parked job.progress
+ * queue.paused queue.resumed queue.draining queue.idle_with_backlog worker.started worker.ready worker.exited
+ * worker.stopping reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
+ * record.quarantined index.mended queue.mended job.edited queue.limited
+ */
+struct event {
+    const char *name;
+    wall_ms at;
+    job_id id; /* 0: not about a job */
+    struct slice type, queue, worker;
+    uint16_t attempt;
+    wall_ms run_at;       /* job.failed, job.snoozed */
+    struct slice message; /* of an error, a warning; free text */
+    double fraction;      /* job.progress, bulk.progress; below 0: none */
+    uint64_t count;       /* bulk.* */
+};
+struct event_listener {
+    struct event_listener *next, *prev; /* dispatch's */
+    void (*event)(struct event_listener *listener, const struct event *event);
+    void *owner;
+};
+void dispatch_listen(struct dispatch *d, struct event_listener *listener);
+void dispatch_unlisten(struct dispatch *d, struct event_listener *listener);
+/* Tells all listeners. */
+void dispatch_emit(struct dispatch *d, const struct event *event);
+
+/* ---- bulk steps ------------------------------------------------------------------------------------------- */
+
+struct bulk {
+    struct bulk *next, *prev;        /* dispatch's */
+    uint64_t no;                     /* dispatch's: its name in events and for BULK STOP */
+    enum store_verb step;            /* STORE_CANCEL, STORE_RETRY, STORE_DELETE, STORE_PROMOTE */
+    struct job_filter filter;        /* slices: the caller's until done */
+    wall_ms since;                   /* only what was there at this moment */
+    void (*done)(struct bulk *bulk); /* finished, stopped or failed */
+    void *owner;
+    /* answers */
+    uint64_t touched, looked_at;
+    bool stopped;
+    enum mq_code code;
+    struct mq_err err;
+    struct buf cursor; /* dispatch's: where the next chunk begins */
+};
+/* Works in chunks, so that other commits get their turn; emits bulk.progress after each and bulk.done. */
+void dispatch_bulk(struct dispatch *d, struct bulk *bulk);
+/* After the chunk under way. False: there is no such bulk step. */
+bool dispatch_bulk_stop(struct dispatch *d, uint64_t no);
+/* The bulk steps under way, in order; NULL ends. */
+const struct bulk *dispatch_bulk_next(struct dispatch *d, const struct bulk *after);
+
+/* ---- looking ---------------------------------------------------------------------------------------------- */
+
+struct worker_view {
+    struct slice name, pool;
+    int pid;
+    const char *state; /* starting, ready, draining, stopping */
+    unsigned slots, running, given;
+    job_id on_cpu; /* 0: none */
+    uint64_t done, failed;
+    wall_ms started_at;
+    int64_t silent_ms; /* since its last beat */
+};
+/* Workers in order; false past the last. */
+bool dispatch_worker_view(struct dispatch *d, unsigned index, struct worker_view *out);
+
+/*
+ * One gate that stands before a job; the answer of WHY is a list of them, in the order in which they are tried:
+ * state, queue_paused, due, parked (no handler), no_pool (no worker serves the queue), no_worker, turn (jobs
+ * ahead of it). `open`: this one does not hold it.
+ */
+struct gate {
+    const char *name;
+    bool open;
+    char text[200];
+};
+#define GATES_MAX 10
+/* Evaluates without changing anything. `view`: as op_get read it. Returns how many were filled in. */
+unsigned dispatch_why(struct dispatch *d, const struct job_view *view, wall_ms now, struct gate *gates);
+
+/* Hints about a queue, without asking the store. False: not known. */
+bool dispatch_queue(struct dispatch *d, struct slice name, struct queue_news *out);
+
+struct dispatch_stats {
+    uint64_t idle_with_backlog; /* times the detector fired */
+    uint64_t taken_back;        /* jobs given to a worker that did not start them in time */
+    uint64_t workers_lost, workers_killed;
+    uint64_t poisoned;
+    unsigned workers, slots, busy; /* now */
+    unsigned fetchers, waiters, listeners;
+};
+void dispatch_stats(struct dispatch *d, struct dispatch_stats *out);
+
+/* ---- for the server: types, pools, workers, time ---------------------------------------------------------- */
+
+#include "dispatch/roster.h"
+#endif

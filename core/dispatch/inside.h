@@ -1,0 +1,247 @@
+/*
+ * inside.h - what the files of dispatch share with each other; nobody else includes it.
+ *
+ * One struct dispatch, and in it: hints (what each queue has), pools and their workers, those who FETCH, those who
+ * WAIT, listeners, bulk steps, and the moments at which something must be looked at again.
+ */
+#ifndef MOONQ_DISPATCH_INSIDE_H
+#define MOONQ_DISPATCH_INSIDE_H
+
+#include <uthash.h>
+#include <utlist.h>
+
+#include "dispatch/dispatch.h"
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "job/backoff.h"
+#include "job/record.h"
+#include "runtime/frame.h"
+
+#define NAME_MAX_HOLDER 160
+#define REST_MS         1000 /* the disk is full to the last byte: asking again at once would be all that we do */
+
+/* ---- hints.c: what we believe of a queue ------------------------------------------------------------------- */
+
+struct hint {
+    struct queue_news news; /* as of the last commit; its name is ours */
+    unsigned pushing;       /* pushes under way that will be ready at once */
+    unsigned asked;         /* jobs asked for by leases under way */
+    int64_t turn;           /* weighted order: who has waited longest for its share */
+    bool live;              /* in d->live: it has, or soon may have, something ready */
+    struct hint *next, *prev;
+    UT_hash_handle hh;
+};
+/*
+ * The queues with something ready, or about to have: what a turn of the loop looks at, however many queues there ever
+ * were. hint_touch after `news` or `pushing` grew; hints_trim drops those that have run dry.
+ */
+void hint_touch(struct dispatch *d, struct hint *hint);
+unsigned hints_trim(struct dispatch *d); /* how many are left */
+struct hint *hint_ensure(struct dispatch *d, struct slice name);
+struct hint *hint_find(struct dispatch *d, struct slice name);
+/* Jobs that a worker's lease would find there now, less those already asked for. */
+uint64_t hint_expected(const struct hint *hint);
+/* ... a client's lease, which gets parked jobs too. */
+uint64_t hint_expected_by_client(const struct hint *hint);
+void hints_free(struct dispatch *d);
+
+/* ---- types.c: what handlers declare ----------------------------------------------------------------------- */
+
+struct type_row {
+    struct push_order order; /* type and queue are ours */
+    UT_hash_handle hh;
+};
+struct type_row *type_find(struct dispatch *d, struct slice type);
+void types_free(struct dispatch *d);
+
+/* ---- ask.c: a lease under way, for a worker or a FETCH ------------------------------------------------------ */
+
+struct ask {
+    struct op_lease lease; /* first: the op is the ask */
+    struct dispatch *d;
+    struct worker *worker; /* or NULL */
+    struct fetch *fetch;   /* or NULL; NULL for both: nobody wants it any more */
+    struct ask *next, *prev;
+    char holder[NAME_MAX_HOLDER];
+    unsigned charged_count;
+    struct charge {
+        struct hint *hint;
+        unsigned jobs;
+    } * charged;
+};
+/* Asks for up to `max` jobs out of these queues. Answers through worker_got or fetch_got. */
+struct ask *ask_start(struct dispatch *d, struct hint **queues, unsigned queue_count, unsigned max);
+/* Whoever asked is gone: what comes is given back. */
+void ask_disown(struct ask *ask);
+/* A lease is under way that was asked for by the clock of before a jump. */
+bool ask_is_stale(const struct dispatch *d);
+
+/* ---- pool.c ----------------------------------------------------------------------------------------------- */
+
+struct pool {
+    struct pool_settings settings; /* ours */
+    bool named;                    /* false: no longer in the configuration */
+    struct pool *next, *prev;
+    struct worker *workers;
+    mono_ms took_at;  /* a job was given to one of its workers, or it had nothing to give */
+    mono_ms alarm_at; /* when idle_with_backlog was last told */
+};
+/* Leases for all workers of all pools that have free places and something to expect. */
+void pools_tick(struct dispatch *d, mono_ms now);
+struct pool *pool_find(struct dispatch *d, const char *name);
+/* The pool serves this queue. */
+bool pool_serves(struct dispatch *d, const struct pool *pool, struct slice queue);
+void pools_free(struct dispatch *d);
+
+/* One lease looks into so many queues; the others are asked in the next turns, since the order takes turns. */
+#define ASK_QUEUES_MAX 256
+/*
+ * The queues to ask, first to last, into `out` (room for ASK_QUEUES_MAX); only those with something to expect.
+ * Pure but for the turns of the weighted order.
+ */
+unsigned pool_order_queues(struct dispatch *d, struct pool *pool, struct hint **out, uint64_t *expected);
+
+/* ---- worker.c, watch.c -------------------------------------------------------------------------------------- */
+
+enum place_state {
+    PLACE_FREE,
+    PLACE_HELD,    /* a job is there: given or running */
+    PLACE_REVOKED, /* taken back; the worker has yet to say DROPPED */
+};
+
+/* The server's view of a slot. */
+struct place {
+    enum place_state state;
+    unsigned next_free;
+    bool running; /* seen TAKEN */
+    bool told_cancel, told_timeout;
+    job_id id;
+    uint64_t token;
+    uint16_t attempt, crashes;
+    uint32_t lease_ms;
+    mono_ms given_at, renew_at;
+    mono_ms timeout_at;       /* MONO_NEVER: none */
+    mono_ms hard_at, kill_at; /* end the coroutine; end its worker; MONO_NEVER: no */
+    unsigned log_lines;       /* of this attempt */
+    struct buf record;        /* its spec */
+    struct job_spec spec;     /* points into record */
+};
+
+enum worker_state {
+    WORKER_STARTING,
+    WORKER_READY,
+    WORKER_RETIRED,
+    WORKER_LOST,
+};
+
+struct worker {
+    struct dispatch *d;
+    struct pool *pool;
+    struct worker *next, *prev; /* of its pool */
+    char *name;
+    int pid;
+    void *process;
+    struct run_page *page;
+    struct buf out;
+    enum worker_state state;
+    unsigned slots, free_head, held, revoked; /* free_head: slots if none */
+    unsigned asking;                          /* jobs asked for it */
+    unsigned window; /* places we dare to fill; shrinks when it starts too few in time */
+    struct place *places;
+    uint64_t done, failed;
+    wall_ms started_at;
+    uint64_t last_beats, last_turns;
+    mono_ms beat_at;
+    bool killed;
+    job_id killed_for;      /* the job whose end it would not accept */
+    const char *killed_why; /* "timeout", "cancel", "silence" */
+};
+void worker_got(struct worker *worker, struct ask *ask);
+unsigned worker_room(const struct worker *worker);
+/* By its lease: a worker that lost a job may run on, while another has it again. */
+struct place *worker_place_of(struct dispatch *d, job_id id, uint64_t token, struct worker **owner);
+void worker_cancel(struct dispatch *d, job_id id, uint64_t token, mono_ms now);
+/* It is (or was, when its process ended) on that worker's CPU. */
+bool worker_has_on_cpu(const struct worker *worker, job_id id);
+void place_free(struct worker *worker, struct place *place);
+/*
+ * The wall clock has come further since the last tick than a tick takes: leases are renewed ahead of the sweep, when
+ * those that were asked for by the clock of before are here, too.
+ */
+#define WATCH_JUMP_MS 1000
+void watch_jump(struct dispatch *d, mono_ms now);
+/* Deadlines of what runs; returns when to look again. */
+mono_ms watch_tick(struct dispatch *d, wall_ms wall, mono_ms now);
+
+/* ---- outcome.c: how an attempt ended, on its way to the store ---------------------------------------------- */
+
+void outcome_done(struct worker *worker, struct place *place, const struct frame_done *done);
+void outcome_failed(struct worker *worker, struct place *place, const struct frame_failed *failed);
+/* Releases the job of a place; the place itself is not touched. */
+void outcome_release(struct worker *worker, const struct place *place, enum release_kind kind, wall_ms run_at,
+                     struct slice message);
+/* A lease that nobody can use: back, uncharged. */
+void give_back(struct dispatch *d, job_id id, uint64_t token);
+void park(struct dispatch *d, job_id id, uint64_t token);
+int64_t crash_backoff_ms(struct dispatch *d, unsigned crashes);
+
+/* ---- fetch.c, waiters.c, events.c, bulk.c, timers.c ------------------------------------------------------- */
+
+void fetches_tick(struct dispatch *d, mono_ms now);
+mono_ms fetches_next(const struct dispatch *d);
+void fetch_got(struct fetch *fetch, struct ask *ask);
+
+struct waiting { /* all waiters of one job */
+    job_id id;
+    struct waiter *waiters;
+    bool telling; /* out of the table already */
+    UT_hash_handle hh;
+};
+void waiters_tell(struct dispatch *d, job_id id, enum job_state state);
+
+/* Turns what a commit did into events, and tells waiters. */
+void events_of_commit(struct dispatch *d, const struct store_op *op);
+
+void bulk_chunk_done(struct store_op *op);
+
+void timers_tick(struct dispatch *d, wall_ms wall);
+wall_ms timers_next(const struct dispatch *d);
+
+/* One store operation of dispatch's own that nobody waits for: freed when done; a refusal is logged. */
+void submit_own(struct dispatch *d, struct store_op *op);
+
+struct dispatch {
+    struct store *store;
+    struct dispatch_host host;
+    struct dispatch_settings settings;
+    bool stopping;
+    wall_ms wall;   /* of the newest tick, or of what a worker said since */
+    wall_ms ticked; /* of the newest tick */
+    mono_ms now;
+    struct hint *hints; /* all, by name */
+    struct hint *live;
+    struct type_row *types;
+    struct pool *pools;
+    struct ask *asks;
+    struct fetch *fetches; /* waiting or asking */
+    struct waiting *waiting;
+    struct event_listener *listeners;
+    struct bulk *bulks;
+    uint64_t bulk_last;
+    wall_ms next_due, next_lease, next_old;
+    bool sweeping[3];       /* by op_sweep.what */
+    unsigned old_doublings; /* chunks of deletions in a row that did not suffice */
+    bool jumped;      /* the wall clock did, and leases are still to be renewed: no sweep of them before */
+    mono_ms watch_at; /* the next look at what runs; MONO_NEVER: nothing runs */
+    mono_ms probe_at; /* ask although hints promise nothing: a lost hint must not stop us */
+    mono_ms
+        rest_until; /* the store refused what we do by ourselves: no lease for workers, no sweep until then */
+    uint64_t strangers;  /* jobs without a handler since the last warning */
+    mono_ms stranger_at; /* the next warning may be given */
+    struct dispatch_stats stats;
+    struct buf scratch;
+};
+#endif

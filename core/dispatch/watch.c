@@ -1,0 +1,230 @@
+#include "dispatch/inside.h"
+
+#include <signal.h>
+
+/*
+ * What runs is looked at so often while anything runs: the page's slots are memory, so a look costs no message.
+ * It bounds how exact timeouts are, and how late a job is taken back from a busy worker.
+ */
+#define WATCH_EVERY_MS 25
+/* The watch itself came so late that silence says nothing about the workers: we were stopped, not they. */
+#define WATCH_LATE_MS 1000
+
+static mono_ms earlier(mono_ms a, mono_ms b)
+{
+    return a < b ? a : b;
+}
+
+static void signal_worker(struct worker *worker, int signal)
+{
+    worker->d->host.kill(worker->d->host.owner, worker, signal);
+}
+
+static void kill_worker(struct worker *worker, const char *why, job_id id)
+{
+    if (worker->killed)
+        return;
+    char text[JOB_ID_TEXT_BYTES];
+    worker->killed = true;
+    worker->killed_why = why;
+    worker->killed_for = id;
+    worker->d->stats.workers_killed++;
+    log_event(LOG_WARN, "worker.killed", LOG_STR("worker", worker->name), LOG_STR("why", why),
+              LOG_STR("id", id_format(text, id)));
+    signal_worker(worker, SIGKILL);
+}
+
+/* ---- not started --------------------------------------------------------------------------------------------- */
+
+/* Takes the job back unless the worker began it in this moment: the slot's compare-and-set decides. */
+static void take_back(struct worker *worker, struct place *place)
+{
+    struct dispatch *d = worker->d;
+    unsigned slot = (unsigned)(place - worker->places);
+    if (!slot_move(worker->page, slot, SLOT_GIVEN, SLOT_REVOKED))
+        return;
+    outcome_release(worker, place, RELEASE_GIVE_BACK, d->wall, SLICE("not started: its worker is busy"));
+    place->state = PLACE_REVOKED;
+    worker->held--;
+    worker->revoked++;
+    d->stats.taken_back++;
+}
+
+/* ---- leases --------------------------------------------------------------------------------------------------- */
+
+struct renewal {
+    struct op_extend extend;
+    struct dispatch *d;
+};
+
+static void renewed(struct store_op *op)
+{
+    struct renewal *renewal = (struct renewal *)op;
+    struct worker *worker;
+    struct place *place = worker_place_of(renewal->d, renewal->extend.id, renewal->extend.token, &worker);
+    /* lost all the same: whoever has it now must not be disturbed by this attempt's end */
+    if ((op->code == MQ_LOST || op->code == MQ_NOTFOUND) && place) {
+        unsigned slot = (unsigned)(place - worker->places);
+        frame_add_signal(&worker->out, FRAME_CANCEL, slot, place->id, true);
+        renewal->d->host.write(renewal->d->host.owner, worker);
+    }
+    store_op_release(op);
+    free(renewal);
+}
+
+static void renew(struct worker *worker, struct place *place, mono_ms now)
+{
+    struct renewal *renewal = mq_calloc(1, sizeof *renewal);
+    store_op_init(&renewal->extend.op, STORE_EXTEND, worker->d->wall);
+    renewal->extend.op.done = renewed;
+    renewal->extend.id = place->id;
+    renewal->extend.token = place->token;
+    renewal->d = worker->d;
+    place->renew_at = now + place->lease_ms / 2;
+    dispatch_submit(worker->d, &renewal->extend.op);
+}
+
+/*
+ * Time has jumped: the clock was set forward, or we stood still (stopped, or the machine slept). Leases that ran out
+ * in one moment say nothing about their workers; they are renewed ahead of the sweep that would charge their jobs.
+ */
+void watch_jump(struct dispatch *d, mono_ms now)
+{
+    struct pool *pool;
+    struct worker *worker;
+    DL_FOREACH (d->pools, pool)
+        DL_FOREACH (pool->workers, worker)
+            for (unsigned i = 0; i < worker->slots && worker->held && !worker->killed; i++)
+                if (worker->places[i].state == PLACE_HELD && worker->state != WORKER_LOST)
+                    renew(worker, &worker->places[i], now);
+}
+
+/* ---- told to end ------------------------------------------------------------------------------------------------ */
+
+static void tell(struct worker *worker, struct place *place, enum frame_kind kind, bool hard)
+{
+    unsigned slot = (unsigned)(place - worker->places);
+    frame_add_signal(&worker->out, kind, slot, place->id, hard);
+    worker->d->host.write(worker->d->host.owner, worker);
+    if (worker_has_on_cpu(worker, place->id))
+        signal_worker(worker, SIGUSR1);
+}
+
+void worker_cancel(struct dispatch *d, job_id id, uint64_t token, mono_ms now)
+{
+    struct worker *worker;
+    struct place *place = worker_place_of(d, id, token, &worker);
+    if (!place || place->told_cancel)
+        return;
+    place->told_cancel = true;
+    place->hard_at = earlier(place->hard_at, now + d->settings.cancel_grace_ms);
+    tell(worker, place, FRAME_CANCEL, false);
+}
+
+/* Told, then ended hard, and if it does not let itself be ended because it has the CPU, its worker is killed. */
+static void watch_end(struct worker *worker, struct place *place, mono_ms now)
+{
+    struct dispatch *d = worker->d;
+    if (!place->told_timeout && now >= place->timeout_at) {
+        place->told_timeout = true;
+        place->hard_at = earlier(place->hard_at, now + d->settings.timeout_grace_ms);
+        tell(worker, place, FRAME_TIMEOUT, false);
+    }
+    if (now >= place->hard_at) {
+        place->hard_at = MONO_NEVER;
+        place->kill_at = now + d->settings.timeout_grace_ms;
+        tell(worker, place, place->told_timeout ? FRAME_TIMEOUT : FRAME_CANCEL, true);
+    }
+    if (now >= place->kill_at && worker_has_on_cpu(worker, place->id))
+        kill_worker(worker, place->told_timeout ? "timeout" : "cancel", place->id);
+}
+
+/* ---- all of a worker ---------------------------------------------------------------------------------------------- */
+
+static void watch_place(struct worker *worker, struct place *place, bool alive, mono_ms now,
+                        unsigned *waiting)
+{
+    struct dispatch *d = worker->d;
+    unsigned slot = (unsigned)(place - worker->places);
+    if (!place->running && atomic_load(&worker->page->slots[slot]) == SLOT_TAKEN) {
+        place->running = true;
+        /* the time it waited for its turn is not its own */
+        place->timeout_at +=
+            now - place->given_at > WATCH_EVERY_MS ? now - place->given_at - WATCH_EVERY_MS : 0;
+    }
+    if (!place->running && now - place->given_at >= d->settings.start_within_ms) {
+        take_back(worker, place);
+        return;
+    }
+    *waiting += !place->running && now - place->given_at >= WATCH_EVERY_MS;
+    if (alive && now >= place->renew_at)
+        renew(worker, place, now);
+    if (place->running)
+        watch_end(worker, place, now);
+}
+
+/* It beats with each turn of its loop; a coroutine that keeps the CPU stops the loop, and so the beat. */
+static void watch_silence(struct worker *worker, bool excused, mono_ms now)
+{
+    struct dispatch *d = worker->d;
+    uint64_t beats = atomic_load(&worker->page->beats), turns = atomic_load(&worker->page->turns);
+    if (excused || beats != worker->last_beats || turns != worker->last_turns) {
+        worker->last_beats = beats;
+        worker->last_turns = turns;
+        worker->beat_at = now;
+    } else if (now - worker->beat_at >= d->settings.silence_max_ms) {
+        kill_worker(worker, "silence", atomic_load(&worker->page->on_cpu));
+    }
+}
+
+/*
+ * How many jobs a worker may hold adapts to how fast it starts them, so that jobs are not moved to and fro between
+ * busy workers: what it could not start in time shrinks its window to what it runs; while all start at once the
+ * window doubles again.
+ */
+static void adapt_window(struct worker *worker, unsigned waiting, unsigned taken_back)
+{
+    if (taken_back) {
+        worker->window = worker->held ? worker->held : 1;
+    } else if (waiting == 0 && worker->revoked == 0 && worker->window < worker->slots) {
+        worker->window *= 2;
+        if (worker->window > worker->slots)
+            worker->window = worker->slots;
+    }
+}
+
+static void watch_worker(struct worker *worker, bool excused, mono_ms now)
+{
+    unsigned waiting = 0, revoked = worker->revoked;
+    watch_silence(worker, excused, now);
+    bool alive = !worker->killed;
+    for (unsigned i = 0; i < worker->slots && worker->held; i++)
+        if (worker->places[i].state == PLACE_HELD)
+            watch_place(worker, &worker->places[i], alive, now, &waiting);
+    adapt_window(worker, waiting, worker->revoked - revoked);
+}
+
+mono_ms watch_tick(struct dispatch *d, wall_ms wall, mono_ms now)
+{
+    struct pool *pool;
+    struct worker *worker;
+    bool any = false;
+    (void)wall;
+    if (now < d->watch_at)
+        return d->watch_at;
+    bool excused = now - d->watch_at > WATCH_LATE_MS;
+    DL_FOREACH (d->pools, pool)
+        DL_FOREACH (pool->workers, worker) {
+            if (worker->state == WORKER_LOST || worker->state == WORKER_STARTING)
+                continue;
+            if (worker->held + worker->revoked == 0) {
+                worker->beat_at = now; /* nothing is asked of it */
+                worker->window = worker->slots;
+                continue;
+            }
+            any = true;
+            watch_worker(worker, excused, now);
+        }
+    d->watch_at = any ? now + WATCH_EVERY_MS : MONO_NEVER;
+    return d->watch_at;
+}

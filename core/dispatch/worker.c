@@ -1,0 +1,468 @@
+#include "dispatch/inside.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "job/record.h"
+
+#define LOG_LINES_PER_ATTEMPT 1000 /* a loop that logs must not become the server's loop */
+
+/* ---- places ------------------------------------------------------------------------------------------------ */
+
+static struct place *place_take(struct worker *worker)
+{
+    mq_must(worker->free_head < worker->slots);
+    struct place *place = &worker->places[worker->free_head];
+    worker->free_head = place->next_free;
+    worker->held++;
+    return place;
+}
+
+void place_free(struct worker *worker, struct place *place)
+{
+    unsigned slot = (unsigned)(place - worker->places);
+    if (place->state == PLACE_REVOKED)
+        worker->revoked--;
+    else
+        worker->held--;
+    place->state = PLACE_FREE;
+    place->next_free = worker->free_head;
+    worker->free_head = slot;
+    atomic_store(&worker->page->slots[slot], SLOT_FREE);
+}
+
+unsigned worker_room(const struct worker *worker)
+{
+    unsigned taken = worker->held + worker->revoked + worker->asking;
+    if (worker->state != WORKER_READY || worker->killed || taken >= worker->window)
+        return 0;
+    return worker->window - taken;
+}
+
+struct place *worker_place_of(struct dispatch *d, job_id id, uint64_t token, struct worker **owner)
+{
+    struct pool *pool;
+    struct worker *worker;
+    DL_FOREACH (d->pools, pool)
+        DL_FOREACH (pool->workers, worker)
+            for (unsigned i = 0; i < worker->slots; i++)
+                if (worker->places[i].state == PLACE_HELD && worker->places[i].id == id &&
+                    worker->places[i].token == token) {
+                    *owner = worker;
+                    return &worker->places[i];
+                }
+    return NULL;
+}
+
+bool worker_has_on_cpu(const struct worker *worker, job_id id)
+{
+    return atomic_load(&worker->page->on_cpu) == id;
+}
+
+/* ---- giving jobs ------------------------------------------------------------------------------------------- */
+
+static void give(struct worker *worker, const struct leased_job *job, const struct job_spec *spec)
+{
+    struct dispatch *d = worker->d;
+    struct place *place = place_take(worker);
+    uint32_t slot = (uint32_t)(place - worker->places);
+    struct buf record = place->record;
+    buf_clear(&record);
+    buf_add_slice(&record, job->record);
+    ptrdiff_t moved = record.at - job->record.at;
+    *place = (struct place){
+        .state = PLACE_HELD,
+        .id = job->id,
+        .token = job->token,
+        .attempt = job->attempt,
+        .crashes = job->crashes,
+        .lease_ms = spec->lease_ms,
+        .given_at = d->now,
+        .renew_at = d->now + spec->lease_ms / 2,
+        .timeout_at = d->now + spec->timeout_ms,
+        .hard_at = MONO_NEVER,
+        .kill_at = MONO_NEVER,
+        .record = record,
+        .spec = *spec,
+    };
+    place->spec.type.at += moved; /* the slices pointed into the store's answer; now into our copy of it */
+    place->spec.queue.at += moved;
+    place->spec.meta.at += moved;
+    place->spec.tags.at += moved;
+    place->spec.payload.at += moved;
+    if (worker->held == 1)
+        worker->beat_at = d->now; /* until now nothing was asked of it */
+    if (d->watch_at == MONO_NEVER)
+        d->watch_at = d->now;
+    atomic_store(&worker->page->slots[slot], SLOT_GIVEN);
+    frame_add_job(&worker->out,
+                  &(struct frame_job){slot, job->id, job->token, job->attempt, job->crashes, job->record});
+}
+
+/* The correlation id that a job's meta carries, or empty. The caller's: json_decref(*keep). */
+static struct slice correlation(struct slice meta, json_t **keep)
+{
+    *keep = meta.len ? json_loadb(meta.at, meta.len, 0, NULL) : NULL;
+    const char *text = json_string_value(json_object_get(*keep, "correlation_id"));
+    return text ? slice_of(text) : SLICE_EMPTY;
+}
+
+/* A producer that runs ahead of a deployment may push thousands: one line a second tells as much. */
+static void warn_no_handler(struct dispatch *d, const struct leased_job *job, const struct job_spec *spec)
+{
+    char text[JOB_ID_TEXT_BYTES];
+    d->strangers++;
+    if (d->now < d->stranger_at)
+        return;
+    json_t *keep;
+    struct slice correlation_id = correlation(spec->meta, &keep);
+    log_event(LOG_WARN, "job.no_handler", LOG_STR("id", id_format(text, job->id)),
+              LOG_SLICE("type", spec->type), LOG_SLICE("queue", spec->queue),
+              LOG_INT("attempt", job->attempt), LOG_SLICE("correlation_id", correlation_id),
+              LOG_INT("jobs", d->strangers),
+              LOG_STR("next", "they wait; add handlers/<type>.lua and RELOAD"));
+    json_decref(keep);
+    d->strangers = 0;
+    d->stranger_at = d->now + 1000;
+}
+
+void worker_got(struct worker *worker, struct ask *ask)
+{
+    struct dispatch *d = worker->d;
+    worker->asking -= ask->lease.max;
+    unsigned given = 0;
+    for (unsigned i = 0; i < ask->lease.count; i++) {
+        const struct leased_job *job = &ask->lease.jobs[i];
+        struct job_spec spec;
+        if (worker->state != WORKER_READY || record_read_spec(&spec, job->record, NULL) != MQ_OK) {
+            give_back(d, job->id, job->token);
+        } else if (!type_find(d, spec.type)) {
+            warn_no_handler(d, job, &spec);
+            park(d, job->id, job->token);
+        } else {
+            give(worker, job, &spec);
+            given++;
+        }
+    }
+    if (given) {
+        worker->pool->took_at = d->now;
+        d->host.write(d->host.owner, worker);
+    }
+}
+
+/* ---- what it says -------------------------------------------------------------------------------------------- */
+
+static struct place *place_named(struct worker *worker, uint32_t slot, job_id id)
+{
+    struct place *place = slot < worker->slots ? &worker->places[slot] : NULL;
+    return place && place->state != PLACE_FREE && place->id == id ? place : NULL;
+}
+
+/*
+ * The fields of a log line as they may stand in ours: a JSON object on one line, or none. A line end between its parts
+ * would let a worker write lines of the log that look like the server's. The caller's: free(*keep).
+ */
+static struct slice fields_of(struct slice text, char **keep)
+{
+    json_t *object = text.len ? json_loadb(text.at, text.len, 0, NULL) : NULL;
+    bool good = json_is_object(object), one_line = true;
+    for (size_t i = 0; good && one_line && i < text.len; i++)
+        one_line = (unsigned char)text.at[i] >= ' ';
+    *keep = good && !one_line ? json_dumps(object, JSON_COMPACT) : NULL;
+    json_decref(object);
+    return *keep ? slice_of(*keep) : good && one_line ? text : SLICE("{}");
+}
+
+static void log_of_job(struct worker *worker, const struct place *place, const struct frame_log *line)
+{
+    char id[JOB_ID_TEXT_BYTES];
+    json_t *keep;
+    char *keep_fields;
+    struct slice fields = fields_of(line->fields, &keep_fields);
+    struct slice correlation_id = correlation(place->spec.meta, &keep);
+    log_event((enum log_level)line->level, "job.log", LOG_STR("id", id_format(id, place->id)),
+              LOG_SLICE("type", place->spec.type), LOG_SLICE("queue", place->spec.queue),
+              LOG_INT("attempt", place->attempt), LOG_SLICE("correlation_id", correlation_id),
+              LOG_STR("worker", worker->name), LOG_SLICE("message", line->text), LOG_RAW("fields", fields));
+    json_decref(keep);
+    free(keep_fields);
+}
+
+/* A note to the store; its text stands behind the struct. */
+static struct op_note *note_new(struct dispatch *d, const struct place *place, struct slice text, bool is_log)
+{
+    struct op_note *note = mq_calloc(1, sizeof *note + text.len);
+    char *copy = (char *)(note + 1);
+    store_op_init(&note->op, STORE_NOTE, d->wall);
+    memcpy(copy, text.at, text.len);
+    note->id = place->id;
+    note->token = place->token;
+    note->progress = -1;
+    note->text = is_log ? SLICE_EMPTY : (struct slice){copy, text.len};
+    note->log_line = is_log ? (struct slice){copy, text.len} : SLICE_EMPTY;
+    return note;
+}
+
+static void on_log(struct worker *worker, const struct frame *frame)
+{
+    const struct frame_log *line = &frame->log;
+    struct frame_log checked = *line;
+    if (checked.level > LOG_ERROR)
+        checked.level = LOG_ERROR;
+    if (line->id == 0) {
+        log_event((enum log_level)checked.level, "worker.log", LOG_STR("worker", worker->name),
+                  LOG_SLICE("message", line->text));
+        return;
+    }
+    for (unsigned i = 0; i < worker->slots; i++) {
+        struct place *place = &worker->places[i];
+        if (place->state != PLACE_HELD || place->id != line->id || place->log_lines > LOG_LINES_PER_ATTEMPT)
+            continue;
+        if (++place->log_lines > LOG_LINES_PER_ATTEMPT)
+            checked.text = SLICE("(too many log lines: the rest of this attempt's are dropped)");
+        log_of_job(worker, place, &checked);
+        submit_own(worker->d, &note_new(worker->d, place, checked.text, true)->op);
+    }
+}
+
+static void on_progress(struct worker *worker, const struct frame *frame)
+{
+    const struct frame_progress *progress = &frame->progress;
+    struct place *place = place_named(worker, progress->slot, progress->id);
+    if (!place || place->state != PLACE_HELD)
+        return;
+    if (!(progress->fraction >= 0 && progress->fraction <= 1)) /* NaN is not, too */
+        return;
+    struct op_note *note = note_new(worker->d, place, progress->note, false);
+    note->progress = progress->fraction;
+    submit_own(worker->d, &note->op);
+}
+
+static void on_done(struct worker *worker, const struct frame *frame)
+{
+    struct place *place = place_named(worker, frame->done.slot, frame->done.id);
+    if (!place || place->state != PLACE_HELD)
+        return; /* taken back, and the worker lies; or a slot we never gave */
+    worker->done++;
+    outcome_done(worker, place, &frame->done);
+    place_free(worker, place);
+}
+
+static void on_failed(struct worker *worker, const struct frame *frame)
+{
+    struct place *place = place_named(worker, frame->failed.slot, frame->failed.id);
+    if (!place || place->state != PLACE_HELD)
+        return;
+    worker->failed++;
+    outcome_failed(worker, place, &frame->failed);
+    place_free(worker, place);
+}
+
+static void on_dropped(struct worker *worker, const struct frame *frame)
+{
+    struct place *place = place_named(worker, frame->signal.slot, frame->signal.id);
+    if (place && place->state == PLACE_REVOKED)
+        place_free(worker, place);
+}
+
+static void on_ready(struct worker *worker, const struct frame *frame)
+{
+    worker->d->host.ready(worker->d->host.owner, worker, frame->json);
+}
+
+static void (*const on_frame[FRAME_KINDS])(struct worker *, const struct frame *) = {
+    [FRAME_READY] = on_ready,     [FRAME_DONE] = on_done, [FRAME_FAILED] = on_failed,
+    [FRAME_DROPPED] = on_dropped, [FRAME_LOG] = on_log,   [FRAME_PROGRESS] = on_progress,
+};
+
+enum mq_code dispatch_worker_frames(struct dispatch *d, struct worker *worker, struct slice bytes,
+                                    size_t *used, wall_ms wall, mono_ms now, struct mq_err *err)
+{
+    d->wall = wall;
+    d->now = now;
+    *used = 0;
+    for (;;) {
+        struct frame frame;
+        size_t len;
+        enum mq_code code =
+            frame_read(&frame, (struct slice){bytes.at + *used, bytes.len - *used}, &len, err);
+        if (code != MQ_OK || len == 0)
+            return code;
+        if (!on_frame[frame.kind])
+            return mq_fail(err, MQ_INTERNAL, "worker %s sent a frame that only the server sends (kind %d)",
+                           worker->name, (int)frame.kind);
+        on_frame[frame.kind](worker, &frame);
+        *used += len;
+    }
+}
+
+/* ---- its life ------------------------------------------------------------------------------------------------ */
+
+struct worker *dispatch_worker_new(struct dispatch *d, const char *pool, const char *name, int pid,
+                                   unsigned slots, struct run_page *page, void *process, wall_ms wall,
+                                   mono_ms now)
+{
+    struct worker *worker = mq_calloc(1, sizeof *worker);
+    mq_must(slots > 0 && slots <= WORKER_SLOTS_MAX);
+    worker->d = d;
+    worker->pool = pool_find(d, pool);
+    mq_must(worker->pool);
+    worker->name = mq_strdup(name);
+    worker->pid = pid;
+    worker->process = process;
+    worker->page = page;
+    worker->slots = worker->window = slots;
+    worker->places = mq_calloc(slots, sizeof *worker->places);
+    for (unsigned i = 0; i < slots; i++)
+        worker->places[i].next_free = i + 1;
+    worker->started_at = wall;
+    worker->beat_at = now;
+    DL_APPEND(worker->pool->workers, worker);
+    return worker;
+}
+
+void *worker_process(struct worker *worker)
+{
+    return worker->process;
+}
+
+struct buf *worker_out(struct worker *worker)
+{
+    return &worker->out;
+}
+
+const char *worker_name(const struct worker *worker)
+{
+    return worker->name;
+}
+
+const char *worker_pool(const struct worker *worker)
+{
+    return worker->pool->settings.name;
+}
+
+unsigned worker_busy(const struct worker *worker)
+{
+    return worker->held + worker->revoked + worker->asking;
+}
+
+static void emit_worker(struct dispatch *d, const char *name, const struct worker *worker,
+                        const char *message)
+{
+    dispatch_emit(d, &(struct event){.name = name,
+                                     .at = d->wall,
+                                     .worker = slice_of(worker->name),
+                                     .message = slice_of(message),
+                                     .fraction = -1});
+}
+
+void dispatch_worker_ready(struct dispatch *d, struct worker *worker, mono_ms now)
+{
+    worker->state = WORKER_READY;
+    worker->beat_at = now;
+    emit_worker(d, "worker.ready", worker, "");
+}
+
+void dispatch_worker_retire(struct dispatch *d, struct worker *worker)
+{
+    if (worker->state == WORKER_READY || worker->state == WORKER_STARTING) {
+        worker->state = WORKER_RETIRED;
+        emit_worker(d, "worker.stopping", worker, "");
+    }
+}
+
+/* What becomes of one job of a worker that died. */
+static void release_lost(struct worker *worker, struct place *place, bool guilty, const char *how,
+                         wall_ms wall)
+{
+    struct dispatch *d = worker->d;
+    char text[200];
+    if (!guilty) {
+        outcome_release(worker, place, RELEASE_GIVE_BACK, wall, SLICE("its worker died of another job"));
+        return;
+    }
+    bool timed_out = worker->killed_for == place->id && strcmp(worker->killed_why, "timeout") == 0;
+    if (worker->killed)
+        snprintf(text, sizeof text, "worker %s was killed (%s): %s", worker->name, worker->killed_why, how);
+    else
+        snprintf(text, sizeof text, "worker %s died while it ran this job: %s", worker->name, how);
+    int64_t delay_ms = timed_out ? backoff_default_ms(place->attempt, d->host.chance(d->host.owner))
+                                 : crash_backoff_ms(d, place->crashes + 1u);
+    outcome_release(worker, place, timed_out ? RELEASE_TIMED_OUT : RELEASE_CRASHED, wall + delay_ms,
+                    slice_of(text));
+}
+
+void dispatch_worker_lost(struct dispatch *d, struct worker *worker, const char *how, bool innocent,
+                          wall_ms wall)
+{
+    struct ask *ask;
+    d->wall = wall;
+    job_id on_cpu = innocent ? 0 : atomic_load(&worker->page->on_cpu);
+    worker->state = WORKER_LOST;
+    if (!innocent)
+        d->stats.workers_lost++;
+    for (unsigned i = 0; i < worker->slots; i++) {
+        struct place *place = &worker->places[i];
+        if (place->state == PLACE_HELD)
+            release_lost(worker, place, on_cpu && place->id == on_cpu, how, wall);
+        if (place->state != PLACE_FREE)
+            place_free(worker, place);
+    }
+    DL_FOREACH (d->asks, ask)
+        if (ask->worker == worker)
+            ask_disown(ask);
+    emit_worker(d, "worker.exited", worker, how);
+}
+
+void dispatch_worker_give_back(struct dispatch *d, struct worker *worker, wall_ms wall)
+{
+    d->wall = wall;
+    for (unsigned i = 0; i < worker->slots; i++)
+        if (worker->places[i].state == PLACE_HELD) {
+            outcome_release(worker, &worker->places[i], RELEASE_GIVE_BACK, wall, SLICE("the server stopped"));
+            place_free(worker, &worker->places[i]);
+        }
+}
+
+void dispatch_worker_free(struct dispatch *d, struct worker *worker)
+{
+    (void)d;
+    mq_must(worker->state == WORKER_LOST);
+    DL_DELETE(worker->pool->workers, worker);
+    for (unsigned i = 0; i < worker->slots; i++)
+        buf_release(&worker->places[i].record);
+    buf_release(&worker->out);
+    free(worker->places);
+    free(worker->name);
+    free(worker);
+}
+
+bool dispatch_worker_view(struct dispatch *d, unsigned index, struct worker_view *out)
+{
+    static const char *const states[] = {"starting", "ready", "stopping", "lost"};
+    struct pool *pool;
+    struct worker *worker;
+    DL_FOREACH (d->pools, pool)
+        DL_FOREACH (pool->workers, worker)
+            if (index-- == 0) {
+                unsigned running = 0;
+                for (unsigned i = 0; i < worker->slots; i++)
+                    running += atomic_load(&worker->page->slots[i]) == SLOT_TAKEN;
+                *out = (struct worker_view){
+                    .name = slice_of(worker->name),
+                    .pool = slice_of(pool->settings.name),
+                    .pid = worker->pid,
+                    .state = states[worker->state],
+                    .slots = worker->slots,
+                    .running = running,
+                    .given = worker->held,
+                    .on_cpu = atomic_load(&worker->page->on_cpu),
+                    .done = worker->done,
+                    .failed = worker->failed,
+                    .started_at = worker->started_at,
+                    .silent_ms = d->now - worker->beat_at,
+                };
+                return true;
+            }
+    return false;
+}

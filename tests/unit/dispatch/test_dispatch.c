@@ -1,0 +1,960 @@
+#include "world.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* Each test is a sentence about what a user sees. */
+
+static void a_push_to_an_idle_server_is_handed_out_in_the_same_commit(void **unused)
+{
+    struct world *w = world_new(1, 4);
+    struct frame_job job;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &job, 4));
+    assert_true(job.id == id);
+    assert_int_equal(1, job.attempt);
+    assert_int_equal(JOB_RUNNING, world_state(w, id));
+    world_free(w);
+}
+
+static void an_acknowledged_job_has_succeeded(void **unused)
+{
+    struct world *w = world_new(1, 4);
+    struct frame_job job;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    world_done(w, 0, &job, "{\"ok\":true}");
+    assert_int_equal(JOB_SUCCEEDED, world_state(w, id));
+    assert_int_equal(1, world_told(w, "job.pushed", id));
+    assert_int_equal(1, world_told(w, "job.started", id));
+    assert_int_equal(1, world_told(w, "job.succeeded", id));
+    world_free(w);
+}
+
+static void work_is_spread_over_the_workers(void **unused)
+{
+    struct world *w = world_new(2, 10);
+    struct frame_job jobs[10];
+    (void)unused;
+    for (int i = 0; i < 8; i++)
+        world_push(w, "a", NULL);
+    assert_int_equal(4, world_jobs(w, 0, jobs, 10));
+    assert_int_equal(4, world_jobs(w, 1, jobs, 10));
+    world_free(w);
+}
+
+static void a_worker_holds_only_what_it_has_room_for(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct frame_job jobs[10];
+    (void)unused;
+    for (int i = 0; i < 5; i++)
+        world_push(w, "a", NULL);
+    assert_int_equal(2, world_jobs(w, 0, jobs, 10));
+    world_begin(w, 0, &jobs[0]);
+    world_done(w, 0, &jobs[0], "");
+    assert_int_equal(1, world_jobs(w, 0, jobs, 10)); /* a free place is filled at once */
+    world_free(w);
+}
+
+static void a_failed_job_comes_back_after_its_backoff(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    world_failed(w, 0, &job, "boom");
+    assert_int_equal(JOB_RETRYING, world_state(w, id));
+    world_pass(w, 15000);
+    assert_int_equal(JOB_RETRYING, world_state(w, id)); /* 1^4 + 15 s */
+    world_pass(w, 1500);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    assert_int_equal(2, job.attempt);
+    world_free(w);
+}
+
+static void a_job_that_is_not_begun_in_time_goes_to_another_worker(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct frame_job jobs[2], again;
+    struct buf frames = BUF_INIT;
+    (void)unused;
+    job_id hog = world_push(w, "a", NULL);
+    job_id waits = world_push(w, "a", NULL);
+    assert_int_equal(2, world_jobs(w, 0, jobs, 2));
+    assert_true(jobs[0].id == hog && jobs[1].id == waits);
+    world_begin(w, 0, &jobs[0]);
+    world_pass(w, 200);
+    assert_int_equal(1, world_told(w, "job.released", waits));
+    assert_false(slot_move(w->workers[0].page, jobs[1].slot, SLOT_GIVEN,
+                           SLOT_TAKEN)); /* the worker cannot begin it now */
+    /* uncharged: the next to run it has attempt 1 again */
+    world_done(w, 0, &jobs[0], "");
+    frame_add_signal(&frames, FRAME_DROPPED, jobs[1].slot, jobs[1].id, false);
+    world_say(w, 0, &frames);
+    assert_int_equal(1, world_jobs(w, 0, &again, 1));
+    assert_true(again.id == waits);
+    assert_int_equal(1, again.attempt);
+    world_free(w);
+}
+
+static void a_dead_worker_charges_only_the_job_on_its_cpu(void **unused)
+{
+    struct world *w = world_new(1, 3);
+    struct frame_job jobs[3];
+    struct op_get got;
+    (void)unused;
+    job_id ids[3];
+    for (int i = 0; i < 3; i++)
+        ids[i] = world_push(w, "a", NULL);
+    assert_int_equal(3, world_jobs(w, 0, jobs, 3));
+    for (int i = 0; i < 3; i++)
+        world_begin(w, 0, &jobs[i]); /* the last one is on the CPU */
+    world_die(w, 0, "signal 11 (SIGSEGV)");
+    assert_int_equal(JOB_READY, world_state(w, ids[0]));
+    assert_int_equal(JOB_READY, world_state(w, ids[1]));
+    world_get(w, &got, ids[2]);
+    assert_int_equal(JOB_RETRYING, got.view.status.state);
+    assert_int_equal(1, got.view.status.attempt);
+    assert_int_equal(1, got.view.status.crashes);
+    assert_int_equal(1, got.attempt_count);
+    store_op_release(&got.op);
+    world_get(w, &got, ids[0]);
+    assert_int_equal(0, got.view.status.attempt);
+    assert_int_equal(0, got.view.status.crashes);
+    store_op_release(&got.op);
+    world_free(w);
+}
+
+static void a_timed_out_job_is_told_then_ended_then_its_worker_killed(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct push_order options;
+    struct frame_job job;
+    struct frame frame;
+    (void)unused;
+    order_init(&options);
+    options.timeout_ms = 1000;
+    world_push(w, "a", &options);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    world_pass(w, 900);
+    assert_false(world_signal(w, 0, &frame));
+    world_pass(w, 200);
+    assert_true(world_signal(w, 0, &frame));
+    assert_int_equal(FRAME_TIMEOUT, frame.kind);
+    assert_false(frame.signal.hard);
+    assert_int_equal(SIGUSR1, w->workers[0].last_signal); /* it is on the CPU */
+    world_pass(w, 2000);
+    assert_true(world_signal(w, 0, &frame));
+    assert_true(frame.signal.hard);
+    world_pass(w, 2000);
+    assert_int_equal(SIGKILL, w->workers[0].last_signal);
+    world_die(w, 0, "signal 9 (SIGKILL)");
+    assert_int_equal(JOB_RETRYING, world_state(w, job.id));
+    world_free(w);
+}
+
+static void forget(struct store_op *op)
+{
+    store_op_release(op);
+}
+
+/* As another server's clock would see it: all leases have run out. */
+static void lose_leases(struct world *w)
+{
+    static struct op_sweep sweep;
+    store_op_init(&sweep.op, STORE_SWEEP, w->wall + 3600000);
+    sweep.op.done = forget;
+    sweep.what = SWEEP_LEASES;
+    sweep.limit = 100;
+    dispatch_submit(w->d, &sweep.op);
+    world_turn(w);
+}
+
+/* The lease ran out, though its worker is well. It runs on; so does the next attempt. */
+static void a_cancel_is_told_to_who_holds_the_job_now(void **unused)
+{
+    struct world *w = world_new(2, 1);
+    struct frame_job stale, held;
+    struct frame frame;
+    struct op_step step;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &stale, 1));
+    world_begin(w, 0, &stale);
+    lose_leases(w);
+    assert_int_equal(1, world_jobs(w, 1, &held, 1));
+    assert_true(held.id == id);
+    world_begin(w, 1, &held);
+    world_step(w, STORE_CANCEL, id, &step);
+    assert_true(step.signalled);
+    store_op_release(&step.op);
+    assert_true(world_signal(w, 1, &frame));
+    assert_int_equal(FRAME_CANCEL, frame.kind);
+    world_free(w);
+}
+
+static void a_cancelled_job_is_told_at_once_and_ended_after_a_grace(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    struct frame frame;
+    struct op_step step;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    world_step(w, STORE_CANCEL, id, &step);
+    assert_int_equal(MQ_OK, step.op.code);
+    assert_true(step.signalled);
+    store_op_release(&step.op);
+    assert_true(world_signal(w, 0, &frame));
+    assert_int_equal(FRAME_CANCEL, frame.kind);
+    assert_false(frame.signal.hard);
+    world_pass(w, 5100);
+    assert_true(world_signal(w, 0, &frame));
+    assert_true(frame.signal.hard);
+    struct buf frames = BUF_INIT;
+    frame_add_failed(&frames, &(struct frame_failed){.slot = job.slot,
+                                                     .id = id,
+                                                     .verdict = FAIL_CANCELLED,
+                                                     .code = SLICE("CANCELLED"),
+                                                     .message = SLICE("stopped"),
+                                                     .traceback = SLICE_EMPTY});
+    world_say(w, 0, &frames);
+    assert_int_equal(JOB_CANCELLED, world_state(w, id));
+    assert_int_equal(1, world_told(w, "job.cancelling", id));
+    assert_int_equal(1, world_told(w, "job.cancelled", id));
+    world_free(w);
+}
+
+static void a_worker_that_falls_silent_is_killed(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    world_push(w, "a", NULL);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    world_pass(w, 20000);
+    world_beat(w);
+    world_pass(w, 20000);
+    assert_int_equal(0, w->workers[0].signals);
+    world_pass(w, 12000);
+    assert_int_equal(SIGKILL, w->workers[0].last_signal);
+    world_free(w);
+}
+
+static void a_clock_that_jumps_costs_no_job_its_lease(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    struct op_get got;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    w->wall += 7200000; /* set forward; a machine that slept looks the same, with `now` */
+    world_turn(w);
+    w->wall += 7200000;
+    w->now += 7200000;
+    world_beat(w);
+    world_turn(w);
+    w->wall -= 3 * 3600000; /* and back */
+    world_turn(w);
+    assert_int_equal(0, world_told(w, "job.lost", id));
+    world_done(w, 0, &job, "{}");
+    world_turn(w);
+    world_get(w, &got, id);
+    assert_int_equal(JOB_SUCCEEDED, got.view.status.state);
+    assert_int_equal(1, got.view.status.attempt);
+    store_op_release(&got.op);
+    world_free(w);
+}
+
+static void a_lease_that_is_under_way_when_the_clock_jumps_is_not_lost(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct frame_job job;
+    struct push_order later;
+    (void)unused;
+    world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    world_begin(w, 0, &job);
+    order_init(&later);
+    later.delay_ms = 100;
+    job_id id = world_push(w, "a", &later);
+    w->wall += 100;
+    w->now += 100;
+    for (int i = 0; i < 2; i++) { /* it becomes ready; it is asked for */
+        if (i)
+            store_collect(w->store);
+        dispatch_tick(w->d, w->wall, w->now);
+        store_flush(w->store);
+    }
+    w->wall += 7200000; /* its lease is on disk, and we have not heard of it */
+    assert_int_equal(0, world_told(w, "job.started", id));
+    dispatch_tick(w->d, w->wall, w->now);
+    world_turn(w);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    assert_true(job.id == id);
+    assert_int_equal(0, world_told(w, "job.lost", id));
+    assert_int_equal(JOB_RUNNING, world_state(w, id));
+    world_free(w);
+}
+
+/* There is one chunk a commit, and with a slow disk few commits: growing chunks keep up with what is pushed. */
+static void old_records_are_deleted_faster_while_many_are_left(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct push_order options;
+    struct op_step step;
+    job_id id = 0;
+    int commits = 0;
+    (void)unused;
+    dispatch_unlisten(w->d, &w->listener); /* it has no room for so many events */
+    order_init(&options);
+    options.keep_ms = 1000;
+    options.delay_ms = 3600000;
+    for (int i = 0; i < 6000; i++) {
+        id = world_push(w, "a", &options);
+        world_step(w, STORE_CANCEL, id, &step);
+        store_op_release(&step.op);
+    }
+    for (w->wall += 10000; world_state(w, id) != JOB_NONE && commits < 100; commits++) {
+        dispatch_tick(w->d, w->wall, w->now);
+        store_flush(w->store);
+        store_collect(w->store);
+    }
+    dispatch_listen(w->d, &w->listener);
+    assert_in_range(commits, 1, 5); /* 500, 1000, 2000, 4000 */
+    world_free(w);
+}
+
+static void leases_are_renewed_while_the_worker_beats(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    for (int i = 0; i < 100; i++) { /* 100 s, more than three leases */
+        world_pass(w, 1000);
+        world_beat(w);
+    }
+    assert_int_equal(JOB_RUNNING, world_state(w, id));
+    assert_int_equal(0, world_told(w, "job.lost", id));
+    world_free(w);
+}
+
+/* ---- FETCH and WAIT ------------------------------------------------------------------------------------------------ */
+
+struct fetched {
+    struct fetch fetch;
+    unsigned answers, count;
+    job_id id;
+    uint64_t token;
+};
+
+static void on_fetched(struct fetch *fetch, const struct op_lease *lease)
+{
+    struct fetched *fetched = fetch->owner;
+    fetched->answers++;
+    fetched->count = lease->count;
+    if (lease->count) {
+        fetched->id = lease->jobs[0].id;
+        fetched->token = lease->jobs[0].token;
+    }
+}
+
+static const struct slice other_queue[] = {{"other", 5}};
+
+static void fetch_start(struct world *w, struct fetched *fetched, int64_t block_ms)
+{
+    memset(fetched, 0, sizeof *fetched);
+    fetched->fetch = (struct fetch){.queues = other_queue,
+                                    .queue_count = 1,
+                                    .count = 1,
+                                    .holder = SLICE("python"),
+                                    .give_up = block_ms ? w->now + block_ms : 0,
+                                    .done = on_fetched,
+                                    .owner = fetched};
+    dispatch_fetch(w->d, &fetched->fetch);
+    world_turn(w);
+}
+
+static void a_blocked_fetch_gets_the_job_as_it_comes(void **unused)
+{
+    struct world *w = world_new(0, 1);
+    struct push_order options;
+    struct fetched fetched;
+    (void)unused;
+    fetch_start(w, &fetched, 60000);
+    assert_int_equal(0, fetched.answers);
+    order_init(&options);
+    options.queue = other_queue[0];
+    job_id id = world_push(w, "python.job", &options);
+    assert_int_equal(1, fetched.answers);
+    assert_true(fetched.id == id);
+    world_free(w);
+}
+
+static void a_blocked_fetch_ends_with_nothing_in_time(void **unused)
+{
+    struct world *w = world_new(0, 1);
+    struct fetched fetched;
+    (void)unused;
+    fetch_start(w, &fetched, 1000);
+    world_pass(w, 900);
+    assert_int_equal(0, fetched.answers);
+    world_pass(w, 200);
+    assert_int_equal(1, fetched.answers);
+    assert_int_equal(0, fetched.count);
+    world_free(w);
+}
+
+static void a_hang_up_during_a_lease_gives_the_jobs_back(void **unused)
+{
+    struct world *w = world_new(0, 1);
+    struct push_order options;
+    struct fetched fetched;
+    (void)unused;
+    order_init(&options);
+    options.queue = other_queue[0];
+    job_id id = world_push(w, "python.job", &options);
+    memset(&fetched, 0, sizeof fetched);
+    fetched.fetch = (struct fetch){.queues = other_queue,
+                                   .queue_count = 1,
+                                   .count = 1,
+                                   .holder = SLICE("p"),
+                                   .done = on_fetched,
+                                   .owner = &fetched};
+    dispatch_fetch(w->d, &fetched.fetch);
+    dispatch_fetch_abandon(w->d, &fetched.fetch);
+    world_turn(w);
+    assert_int_equal(0, fetched.answers);
+    assert_int_equal(JOB_READY, world_state(w, id));
+    world_free(w);
+}
+
+static enum job_state waited_for;
+
+static void on_waited(struct waiter *waiter, enum job_state state)
+{
+    (void)waiter;
+    waited_for = state;
+}
+
+static void a_waiter_hears_of_the_end(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    struct waiter waiter = {.done = on_waited};
+    waiter.id = world_push(w, "a", NULL);
+    waited_for = JOB_NONE;
+    dispatch_wait(w->d, &waiter);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    assert_int_equal(JOB_NONE, waited_for);
+    world_done(w, 0, &job, "1");
+    assert_int_equal(JOB_SUCCEEDED, waited_for);
+    world_free(w);
+}
+
+/* ---- handlers, queues ------------------------------------------------------------------------------------------------ */
+
+static void a_job_without_a_handler_waits_and_blocks_nobody(void **unused)
+{
+    struct world *w = world_new(1, 4);
+    struct frame_job job;
+    struct op_get got;
+    struct gate gates[GATES_MAX];
+    (void)unused;
+    job_id strange = world_push(w, "no.such.handler", NULL);
+    job_id known = world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &job, 4));
+    assert_true(job.id == known);
+    world_get(w, &got, strange);
+    assert_int_equal(JOB_READY, got.view.status.state);
+    assert_true(got.view.status.parked);
+    assert_int_equal(0, got.view.status.attempt);
+    unsigned count = dispatch_why(w->d, &got.view, w->wall, gates);
+    bool named = false;
+    for (unsigned i = 0; i < count; i++)
+        named = named || (strcmp(gates[i].name, "parked") == 0 && !gates[i].open);
+    assert_true(named);
+    store_op_release(&got.op);
+    world_free(w);
+}
+
+static void a_type_brings_its_own_queue_and_attempts(void **unused)
+{
+    struct world *w = world_new(0, 1);
+    struct op_get got;
+    (void)unused;
+    world_get(w, &got, world_push(w, "mail.send", NULL));
+    assert_int_equal(3, got.view.spec.max_attempts);
+    assert_true(slice_equal(got.view.spec.queue, SLICE("mail")));
+    store_op_release(&got.op);
+    world_free(w);
+}
+
+static void free_op(struct store_op *op)
+{
+    store_op_release(op);
+    free(op);
+}
+
+static struct op_queue *queue_op(struct world *w, const char *name)
+{
+    struct op_queue *queue = calloc(1, sizeof *queue);
+    store_op_init(&queue->op, STORE_QUEUE, w->wall);
+    queue->op.done = free_op;
+    queue->name = slice_of(name);
+    return queue;
+}
+
+static void submit(struct world *w, struct op_queue *queue)
+{
+    dispatch_submit(w->d, &queue->op);
+    world_turn(w);
+}
+
+static void a_paused_queue_hands_out_nothing_until_it_resumes(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    struct op_queue *queue = queue_op(w, "default");
+    queue->change = QUEUE_PAUSE;
+    submit(w, queue);
+    world_push(w, "a", NULL);
+    assert_int_equal(0, world_jobs(w, 0, &job, 1));
+    queue = queue_op(w, "default");
+    queue->change = QUEUE_RESUME;
+    submit(w, queue);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    world_free(w);
+}
+
+static void a_handler_whose_push_is_refused_has_failed(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    struct buf frames = BUF_INIT, children = BUF_INIT;
+    struct push_order child;
+    struct op_get got;
+    (void)unused;
+    struct op_queue *queue = queue_op(w, "full");
+    queue->set_limit = true;
+    queue->limit = 1;
+    submit(w, queue);
+    order_init(&child);
+    child.type = SLICE("x");
+    child.queue = SLICE("full");
+    job_id id = world_push(w, "a", NULL);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    frame_add_child(&children, &child);
+    frame_add_child(&children, &child); /* the second does not fit */
+    frame_add_done(&frames, &(struct frame_done){.slot = job.slot,
+                                                 .id = id,
+                                                 .result = SLICE("1"),
+                                                 .child_count = 2,
+                                                 .children = buf_bytes(&children)});
+    world_say(w, 0, &frames);
+    buf_release(&children);
+    world_get(w, &got, id);
+    assert_int_equal(JOB_RETRYING, got.view.status.state);
+    assert_int_equal(1, got.attempt_count);
+    assert_true(slice_equal(got.attempts[0].code, SLICE("FULL")));
+    store_op_release(&got.op);
+    struct queue_news news;
+    assert_true(dispatch_queue(w->d, SLICE("full"), &news));
+    assert_int_equal(0, news.waiting); /* neither of the two */
+    world_free(w);
+}
+
+static uint64_t operations(struct world *w)
+{
+    struct op_stats *stats = calloc(1, sizeof *stats);
+    store_op_init(&stats->op, STORE_STATS, w->wall);
+    dispatch_submit(w->d, &stats->op);
+    store_flush(w->store);
+    store_collect(w->store);
+    uint64_t count = stats->operations;
+    free_op(&stats->op);
+    return count;
+}
+
+static void a_refused_push_is_not_waited_for(void **unused)
+{
+    struct world *w = world_new(1, 4);
+    struct op_queue *queue = queue_op(w, "default");
+    job_id id;
+    (void)unused;
+    queue->change = QUEUE_DRAIN;
+    submit(w, queue);
+    assert_int_equal(MQ_BUSY, world_push_code(w, "a", NULL, &id));
+    uint64_t before = operations(w);
+    world_turn(w);
+    assert_true(operations(w) == before); /* no lease asks for a job that never came */
+    world_free(w);
+}
+
+/* ---- bulk ------------------------------------------------------------------------------------------------------------- */
+
+static void on_bulk(struct bulk *bulk)
+{
+    *(bool *)bulk->owner = true;
+}
+
+static void retrying_all_dead_letters_touches_each_once(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    for (int i = 0; i < 5; i++) {
+        struct buf frames = BUF_INIT;
+        job_id id = world_push(w, "a", NULL);
+        world_jobs(w, 0, &job, 1);
+        world_begin(w, 0, &job);
+        frame_add_failed(&frames, &(struct frame_failed){.slot = job.slot,
+                                                         .id = id,
+                                                         .verdict = FAIL_DEAD,
+                                                         .code = SLICE("SCRIPT"),
+                                                         .message = SLICE("no"),
+                                                         .traceback = SLICE_EMPTY});
+        world_say(w, 0, &frames);
+        assert_int_equal(JOB_DEAD, world_state(w, id));
+    }
+    bool done = false;
+    struct bulk bulk = {
+        .step = STORE_RETRY,
+        .filter = {.states = 1u << JOB_DEAD, .queue = SLICE_EMPTY, .type = SLICE_EMPTY, .tag = SLICE_EMPTY},
+        .since = w->wall + 1,
+        .done = on_bulk,
+        .owner = &done};
+    dispatch_bulk(w->d, &bulk);
+    world_turn(w);
+    assert_true(done);
+    assert_int_equal(MQ_OK, bulk.code);
+    assert_int_equal(5, bulk.touched);
+    assert_int_equal(5, world_told(w, "job.retried", 0));
+    world_free(w);
+}
+
+static void mark_done(struct store_op *op)
+{
+    *(bool *)op->owner = true;
+}
+
+static uint64_t commits(struct world *w)
+{
+    struct op_stats stats = {0};
+    bool done = false;
+    store_op_init(&stats.op, STORE_STATS, w->wall);
+    stats.op.done = mark_done;
+    stats.op.owner = &done;
+    store_submit(w->store, &stats.op);
+    store_flush(w->store);
+    store_collect(w->store);
+    assert_true(done);
+    store_op_release(&stats.op);
+    return stats.commits;
+}
+
+/* It counted as ready, so an idle worker asked for it again with every turn of the loop, and never got it. */
+static void a_parked_job_does_not_keep_the_loop_busy(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    (void)unused;
+    world_push(w, "unknown", NULL);
+    assert_int_equal(1, world_told(w, "job.parked", 0));
+    uint64_t before = commits(w);
+    world_turn(w);
+    assert_int_equal(before, commits(w));
+    world_free(w);
+}
+
+/* The worker is first, and parks it: the client that waits must hear of that. */
+static void a_blocked_fetch_gets_a_job_that_is_parked(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct push_order options;
+    struct queue_news news;
+    struct fetched fetched;
+    (void)unused;
+    order_init(&options);
+    options.queue = other_queue[0];
+    world_push(w, "unknown", &options);
+    assert_true(dispatch_queue(w->d, other_queue[0], &news));
+    assert_int_equal(0, news.ready);
+    assert_int_equal(1, news.parked);
+    fetch_start(w, &fetched, 60000);
+    assert_int_equal(1, fetched.count);
+    fetch_start(w, &fetched, 60000);
+    assert_int_equal(0, fetched.answers);
+    options.delay_ms = 1000;
+    world_push(w, "unknown", &options);
+    world_pass(w, 1100);
+    assert_int_equal(1, fetched.count);
+    world_free(w);
+}
+
+static void backlog_beside_idle_workers_is_noticed(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct dispatch_stats stats;
+    (void)unused;
+    dispatch_stats(w->d, &stats);
+    assert_int_equal(0, stats.idle_with_backlog);
+    /* a lease that never comes back: the store takes it and does not answer */
+    struct op_push push = {0};
+    struct push_order order;
+    order_init(&order);
+    order.type = SLICE("a");
+    store_op_init(&push.op, STORE_PUSH, w->wall);
+    assert_int_equal(MQ_OK, dispatch_resolve(w->d, &push, &order, w->wall, NULL));
+    dispatch_submit(w->d, &push.op); /* expected from now on, and not flushed */
+    for (int i = 0; i < 30; i++) {
+        w->wall += 1000;
+        w->now += 1000;
+        dispatch_tick(w->d, w->wall, w->now);
+    }
+    dispatch_stats(w->d, &stats);
+    assert_int_equal(1, stats.idle_with_backlog > 0);
+    assert_true(world_told(w, "queue.idle_with_backlog", 0) > 0);
+    world_turn(w);
+    store_op_release(&push.op);
+    world_free(w);
+}
+
+/* Cancelled between its lease and its parking: it is not parked then, it has ended, and who waits must hear of it. */
+static void a_job_cancelled_on_its_way_to_be_parked_has_ended(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    bool pushed = false, cancelled = false;
+    struct op_push push = {0};
+    struct push_order order;
+    (void)unused;
+    order_init(&order);
+    order.type = SLICE("unknown");
+    store_op_init(&push.op, STORE_PUSH, w->wall);
+    assert_int_equal(MQ_OK, dispatch_resolve(w->d, &push, &order, w->wall, NULL));
+    push.op.done = mark_done;
+    push.op.owner = &pushed;
+    dispatch_submit(w->d, &push.op);
+    dispatch_tick(w->d, w->wall, w->now);
+    store_flush(w->store); /* pushed and leased in one commit; nobody knows of it yet */
+    struct waiter waiter = {.id = push.id, .done = on_waited};
+    waited_for = JOB_NONE;
+    dispatch_wait(w->d, &waiter);
+    struct op_step step = {.id = push.id, .reason = SLICE_EMPTY, .payload = SLICE_EMPTY};
+    store_op_init(&step.op, STORE_CANCEL, w->wall);
+    step.op.done = mark_done;
+    step.op.owner = &cancelled;
+    dispatch_submit(w->d, &step.op); /* before the PARK, in its commit */
+    store_collect(w->store);
+    world_turn(w);
+    assert_true(pushed && cancelled && step.signalled);
+    assert_int_equal(JOB_CANCELLED, world_state(w, push.id));
+    assert_int_equal(1, world_told(w, "job.cancelled", push.id));
+    assert_int_equal(0, world_told(w, "job.parked", push.id));
+    assert_int_equal(JOB_CANCELLED, waited_for);
+    store_op_release(&step.op);
+    store_op_release(&push.op);
+    world_free(w);
+}
+
+/* Nothing can be written any more, or everything again. */
+static void set_disk_full(bool full)
+{
+    static struct rlimit before;
+    if (!full) {
+        setrlimit(RLIMIT_FSIZE, &before);
+        return;
+    }
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    struct rlimit page = {4096, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &page);
+}
+
+static void change_queue(struct world *w, int change)
+{
+    struct op_queue *queue = queue_op(w, "default");
+    queue->change = change;
+    queue->reason = SLICE_EMPTY;
+    dispatch_submit(w->d, &queue->op);
+    store_flush(w->store);
+}
+
+/* The answer of a lease that was refused still held what its failed try had found: a worker ran it without a lease. */
+static void a_refused_lease_gives_no_job_to_a_worker(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct frame_job job;
+    (void)unused;
+    change_queue(w, QUEUE_PAUSE);
+    job_id id = world_push(w, "a", NULL);
+    change_queue(w, QUEUE_RESUME);
+    set_disk_full(true);
+    world_turn(w);
+    set_disk_full(false);
+    assert_int_equal(0, world_jobs(w, 0, &job, 1));
+    assert_int_equal(JOB_READY, world_state(w, id));
+    world_pass(w, 1100);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    assert_true(job.id == id);
+    world_free(w);
+}
+
+/* Found by fuzzing: a fraction that is none was stored, and told to listeners as "inf", which is no JSON. */
+static void a_progress_that_is_no_fraction_is_not_believed(void **unused)
+{
+    static const float fractions[] = {-1.0f, 1.5f, __builtin_inff(), -__builtin_inff(), __builtin_nanf("")};
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    for (size_t i = 0; i < sizeof fractions / sizeof *fractions; i++) {
+        struct buf frames = BUF_INIT;
+        struct op_get got;
+        frame_add_progress(&frames, &(struct frame_progress){
+                                        .slot = job.slot, .id = id, .fraction = 0.5f, .note = SLICE("half")});
+        frame_add_progress(&frames,
+                           &(struct frame_progress){
+                               .slot = job.slot, .id = id, .fraction = fractions[i], .note = SLICE("?")});
+        world_say(w, 0, &frames);
+        world_get(w, &got, id);
+        assert_true(got.view.status.progress == 0.5f);
+        assert_true(slice_equal(got.view.status.note, SLICE("half")));
+        store_op_release(&got.op);
+    }
+    world_done(w, 0, &job, "");
+    world_free(w);
+}
+
+/* What is logged goes to stderr: here into a file. */
+static size_t lines_logged(struct world *w, const struct frame_log *line, char *out, size_t size)
+{
+    struct buf frames = BUF_INIT;
+    FILE *file = tmpfile();
+    int keep = dup(STDERR_FILENO);
+    size_t lines = 0;
+    frame_add_log(&frames, line);
+    dup2(fileno(file), STDERR_FILENO);
+    world_say(w, 0, &frames);
+    dup2(keep, STDERR_FILENO);
+    close(keep);
+    rewind(file);
+    size_t len = fread(out, 1, size - 1, file);
+    out[len] = '\0';
+    fclose(file);
+    for (size_t i = 0; i < len; i++)
+        lines += out[i] == '\n';
+    return lines;
+}
+
+/* Found by fuzzing: a line end in the JSON of its fields let a worker write a line that looks like the server's. */
+static void a_line_of_the_log_stays_one_line(void **unused)
+{
+    static const struct {
+        const char *fields, *logged;
+    } rows[] = {
+        {"{\"a\": 0.1}", "\"fields\":{\"a\": 0.1}}"},
+        {"{\"a\":\n1}", "\"fields\":{\"a\":1}}"},
+        {"{\"a\":\n{\"event\":\"forged\"}\n}", "\"fields\":{\"a\":{\"event\":\"forged\"}}}"},
+        {"\r\t{}", "\"fields\":{}}"},
+        {"[1]", "\"fields\":{}}"},
+        {"{\"a\"", "\"fields\":{}}"},
+    };
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    world_jobs(w, 0, &job, 1);
+    world_begin(w, 0, &job);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[4096];
+        struct frame_log line = {
+            .id = id, .level = LOG_INFO, .text = SLICE("two\nlines"), .fields = slice_of(rows[i].fields)};
+        assert_int_equal(1, lines_logged(w, &line, text, sizeof text));
+        if (!strstr(text, rows[i].logged))
+            fail_msg("'%s' does not have '%s'", text, rows[i].logged);
+    }
+    world_done(w, 0, &job, "");
+    world_free(w);
+}
+
+static void garbage_from_a_worker_is_refused(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct mq_err err;
+    size_t used;
+    (void)unused;
+    assert_int_equal(MQ_INTERNAL,
+                     dispatch_worker_frames(w->d, w->workers[0].worker, SLICE("\xff\xff\xff\xff garbage"),
+                                            &used, w->wall, w->now, &err));
+    assert_int_equal(MQ_INTERNAL,
+                     dispatch_worker_frames(w->d, w->workers[0].worker, SLICE("\0\0\0\1\4"), &used, w->wall,
+                                            w->now, &err)); /* TIMEOUT is ours to send */
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_push_to_an_idle_server_is_handed_out_in_the_same_commit),
+        cmocka_unit_test(an_acknowledged_job_has_succeeded),
+        cmocka_unit_test(work_is_spread_over_the_workers),
+        cmocka_unit_test(a_worker_holds_only_what_it_has_room_for),
+        cmocka_unit_test(a_failed_job_comes_back_after_its_backoff),
+        cmocka_unit_test(a_job_that_is_not_begun_in_time_goes_to_another_worker),
+        cmocka_unit_test(a_dead_worker_charges_only_the_job_on_its_cpu),
+        cmocka_unit_test(a_timed_out_job_is_told_then_ended_then_its_worker_killed),
+        cmocka_unit_test(a_cancelled_job_is_told_at_once_and_ended_after_a_grace),
+        cmocka_unit_test(a_cancel_is_told_to_who_holds_the_job_now),
+        cmocka_unit_test(a_worker_that_falls_silent_is_killed),
+        cmocka_unit_test(leases_are_renewed_while_the_worker_beats),
+        cmocka_unit_test(a_clock_that_jumps_costs_no_job_its_lease),
+        cmocka_unit_test(old_records_are_deleted_faster_while_many_are_left),
+        cmocka_unit_test(a_lease_that_is_under_way_when_the_clock_jumps_is_not_lost),
+        cmocka_unit_test(a_blocked_fetch_gets_the_job_as_it_comes),
+        cmocka_unit_test(a_blocked_fetch_ends_with_nothing_in_time),
+        cmocka_unit_test(a_hang_up_during_a_lease_gives_the_jobs_back),
+        cmocka_unit_test(a_waiter_hears_of_the_end),
+        cmocka_unit_test(a_job_without_a_handler_waits_and_blocks_nobody),
+        cmocka_unit_test(a_type_brings_its_own_queue_and_attempts),
+        cmocka_unit_test(a_paused_queue_hands_out_nothing_until_it_resumes),
+        cmocka_unit_test(a_refused_push_is_not_waited_for),
+        cmocka_unit_test(a_handler_whose_push_is_refused_has_failed),
+        cmocka_unit_test(retrying_all_dead_letters_touches_each_once),
+        cmocka_unit_test(a_parked_job_does_not_keep_the_loop_busy),
+        cmocka_unit_test(a_blocked_fetch_gets_a_job_that_is_parked),
+        cmocka_unit_test(backlog_beside_idle_workers_is_noticed),
+        cmocka_unit_test(a_job_cancelled_on_its_way_to_be_parked_has_ended),
+        cmocka_unit_test(a_refused_lease_gives_no_job_to_a_worker),
+        cmocka_unit_test(a_progress_that_is_no_fraction_is_not_believed),
+        cmocka_unit_test(a_line_of_the_log_stays_one_line),
+        cmocka_unit_test(garbage_from_a_worker_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
