@@ -1,0 +1,302 @@
+#include "server/serve.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "runtime/child.h"
+#include "server/server.h"
+
+static const char usage[] =
+    "usage: moonq serve DIR [options]\n"
+    "\n"
+    "Serves the application in DIR: keeps its jobs, runs its handlers.\n"
+    "\n"
+    "  --data PATH         where the jobs are kept (default DIR/data)\n"
+    "  --socket PATH       where clients connect (default DIR/moonq.sock)\n"
+    "  --log-level LEVEL   debug, info, warn or error (default: moonq.lua's log_level, or info)\n"
+    "  --log-format KIND   json or text (default: text on a terminal, json otherwise)\n"
+    "  --help              this text\n"
+    "\n"
+    "SIGTERM and SIGINT stop it gracefully, a second one at once; SIGHUP reloads the application.\n"
+    "Exit status: 0 after a stop, 1 if it could not start, 2 for wrong usage.\n";
+
+static int misuse(const char *what, const char *culprit)
+{
+    fprintf(stderr, "moonq serve: %s%s%s%s\nSee moonq serve --help.\n", what, culprit ? " '" : "",
+            culprit ? culprit : "", culprit ? "'" : "");
+    return 2;
+}
+
+static int cannot_start(const struct mq_err *err)
+{
+    log_event(LOG_ERROR, "server.cannot_start", LOG_STR("code", mq_code_name(err->code)),
+              LOG_STR("message", err->text));
+    return 1;
+}
+
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
+
+/* Its absolute form, though it need not exist yet. */
+static bool absolute(char *out, const char *base, const char *path)
+{
+    char here[HOME_PATH_BYTES];
+    if (path[0] == '/')
+        return snprintf(out, HOME_PATH_BYTES, "%s", path) < HOME_PATH_BYTES;
+    if (!base && !getcwd(here, sizeof here))
+        return false;
+    return snprintf(out, HOME_PATH_BYTES, "%s/%s", base ? base : here, path) < HOME_PATH_BYTES;
+}
+
+/* 0: go on. Otherwise the exit status, plus one. */
+static int read_arguments(struct server *server, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"data", required_argument, NULL, 'd'},
+        {"socket", required_argument, NULL, 's'},
+        {"log-level", required_argument, NULL, 'l'},
+        {"log-format", required_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *data = NULL, *socket = NULL;
+    opterr = 0;
+    for (int option; (option = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+        switch (option) {
+        case 'd':
+            data = optarg;
+            break;
+        case 's':
+            socket = optarg;
+            break;
+        case 'l':
+            server->log_level = log_level_of(slice_of(optarg));
+            if (server->log_level < 0)
+                return 1 + misuse("--log-level is not debug, info, warn or error:", optarg);
+            break;
+        case 'f':
+            if (strcmp(optarg, "json") != 0 && strcmp(optarg, "text") != 0)
+                return 1 + misuse("--log-format is not json or text:", optarg);
+            server->log_json = strcmp(optarg, "json") == 0;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 1 + 0;
+        case ':':
+            return 1 + misuse("a value is missing for", argv[optind - 1]);
+        default:
+            return 1 + misuse("unknown option", argv[optind - 1]);
+        }
+    }
+    if (optind >= argc)
+        return 1 + misuse("which application? Name its folder (moonq init makes one)", NULL);
+    if (optind + 1 < argc)
+        return 1 + misuse("one folder is enough; what is", argv[optind + 1]);
+    if (!realpath(argv[optind], server->app_dir)) {
+        struct mq_err err;
+        mq_fail(&err, MQ_NOTFOUND, "cannot find the application's folder '%.200s': %s", argv[optind],
+                strerror(errno));
+        return 1 + cannot_start(&err);
+    }
+    if (!absolute(server->data_dir, data ? NULL : server->app_dir, data ? data : "data") ||
+        !absolute(server->socket_path, socket ? NULL : server->app_dir, socket ? socket : "moonq.sock"))
+        return 1 + misuse("a path is too long", NULL);
+    return 0;
+}
+
+/* ---- signals -------------------------------------------------------------------------------------------------------- */
+
+static void on_stop_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    stop_begin(watcher->data, false);
+}
+
+static void on_reload_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    struct server *server = watcher->data;
+    (void)loop;
+    (void)events;
+    if (!server->stopping)
+        reload_start(server, NULL);
+}
+
+static void signals_start(struct server *server)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write, not our death */
+    ev_signal_init(&server->on_term, on_stop_signal, SIGTERM);
+    ev_signal_init(&server->on_int, on_stop_signal, SIGINT);
+    ev_signal_init(&server->on_hup, on_reload_signal, SIGHUP);
+    server->on_term.data = server->on_int.data = server->on_hup.data = server;
+    ev_signal_start(server->loop, &server->on_term);
+    ev_signal_start(server->loop, &server->on_int);
+    ev_signal_start(server->loop, &server->on_hup);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------------ */
+
+/* Clients, workers and files each take a descriptor: as many as we may have. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static enum mq_code read_application(struct server *server, json_t **app, struct mq_err *err)
+{
+    char *text = child_describe(server->app_dir);
+    *app = json_loads(text, 0, NULL);
+    free(text);
+    if (!*app)
+        return mq_fail(err, MQ_INTERNAL, "the application's description cannot be read");
+    enum mq_code code = app_check(*app, err);
+    if (code == MQ_OK)
+        code = config_read(&server->config, json_object_get(*app, "config"), err);
+    return code;
+}
+
+static enum mq_code open_store(struct server *server, struct mq_err *err)
+{
+    struct store_settings settings = config_store(&server->config, server->data_dir);
+    enum mq_code code = store_open(&server->store, &settings, err);
+    if (code != MQ_OK)
+        return code;
+    snprintf(server->run_dir, sizeof server->run_dir, "%.4000s/run", server->data_dir);
+    if (mkdir(server->run_dir, 0700) != 0 && errno != EEXIST)
+        return mq_fail(err, MQ_NOPERM, "cannot make '%.200s': %s", server->run_dir, strerror(errno));
+    return MQ_OK;
+}
+
+static void wake_loop(void *owner)
+{
+    struct server *server = owner;
+    ev_async_send(server->loop, &server->store_wakes);
+}
+
+static void on_took_over(void *owner);
+
+static void on_workers_failed(void *owner, const char *text)
+{
+    struct server *server = owner;
+    if (server->loader) {
+        reload_failed(server, text);
+        return;
+    }
+    log_event(LOG_ERROR, "server.cannot_start", LOG_STR("code", "SCRIPT"), LOG_STR("message", text));
+    server->exit_status = 1;
+    stop_begin(server, true);
+}
+
+static void assemble(struct server *server, json_t *app)
+{
+    struct fleet_events events = {.owner = server, .took_over = on_took_over, .failed = on_workers_failed};
+    struct dispatch_settings dispatch = config_dispatch(&server->config);
+    struct protocol_settings protocol = config_protocol(&server->config);
+    server->fleet = fleet_new(server->loop, &server->home, server->app_dir, server->run_dir, &events);
+    struct dispatch_host host = fleet_host(server->fleet);
+    server->dispatch = dispatch_new(server->store, &host, &dispatch);
+    fleet_attach(server->fleet, server->dispatch);
+    control_init(server);
+    server->protocol =
+        protocol_new(server->loop, server->dispatch, server->store, &server->control, &protocol);
+    struct store_listener listener = dispatch_store_listener(server->dispatch);
+    turn_start(server);
+    store_attach(server->store, &listener, wake_loop, server);
+    dispatch_set_pools(server->dispatch, server->config.pools, server->config.pool_count);
+    app_set_types(server->dispatch, app);
+}
+
+void server_recovered(struct server *server)
+{
+    server->recovered = true;
+    app_set_limits(server->dispatch, &server->config);
+    if (server->stopping)
+        return;
+    fleet_start(server->fleet, &server->config);
+}
+
+/* Clients are let in when there is somebody to do the work: until then they wait in the socket's backlog. */
+static void open_doors(struct server *server)
+{
+    protocol_listen(server->protocol, server->listening_fd);
+    server->listening = true;
+    log_event(LOG_INFO, "server.ready", LOG_STR("version", MOONQ_VERSION), LOG_INT("pid", getpid()),
+              LOG_STR("socket", server->socket_path), LOG_STR("data", server->data_dir),
+              LOG_STR("application", server->app_dir));
+    reload_begin_waiting(server);
+}
+
+static void on_took_over(void *owner)
+{
+    struct server *server = owner;
+    if (server->loader)
+        reload_took_over(server);
+    else
+        open_doors(server);
+}
+
+static void take_down(struct server *server)
+{
+    listener_close(server);
+    store_close(server->store); /* first: what is on its way is answered when it is on disk */
+    protocol_free(server->protocol);
+    turn_stop(server);
+    fleet_free(server->fleet);
+    dispatch_free(server->dispatch);
+    config_release(&server->config);
+    log_event(LOG_INFO, "server.stopped", LOG_INT("pid", getpid()));
+}
+
+static enum mq_code start(struct server *server, struct mq_err *err)
+{
+    json_t *app = NULL;
+    enum mq_code code = home_find(&server->home, err);
+    if (code == MQ_OK)
+        code = read_application(server, &app, err);
+    if (code == MQ_OK) {
+        server_log_setup(server);
+        code = open_store(server, err);
+    }
+    if (code == MQ_OK)
+        code = listener_open(server, err);
+    if (code == MQ_OK) {
+        assemble(server, app);
+        signals_start(server);
+        recover_start(server, app);
+    }
+    json_decref(app);
+    return code;
+}
+
+int serve_main(int argc, char **argv)
+{
+    static struct server server; /* static: it is large, and there is one */
+    struct mq_err err;
+    server.log_level = server.log_json = server.listening_fd = -1;
+    server.started_at = clock_mono();
+    config_init(&server.config);
+    server_log_setup(&server);
+    int stop = read_arguments(&server, argc, argv);
+    if (stop)
+        return stop - 1;
+    server_log_setup(&server);
+    raise_descriptor_limit();
+    server.loop = ev_default_loop(EVFLAG_AUTO);
+    if (start(&server, &err) != MQ_OK)
+        return cannot_start(&err);
+    ev_run(server.loop, 0);
+    take_down(&server);
+    return server.exit_status;
+}
