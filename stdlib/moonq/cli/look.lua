@@ -1,0 +1,242 @@
+--- moonq jobs, job, queues, workers, stats, why.
+
+local filters = require "moonq.cli.filter"
+local output = require "moonq.cli.output"
+
+local function folder_argument(command)
+  command:argument("folder", "The application's folder."):args("?"):argname("DIR")
+end
+
+local function attempts(job)
+  return ("%d/%d"):format(job.attempt, job.max_attempts)
+end
+
+-- ---- jobs ---------------------------------------------------------------------------------------------------------
+
+local job_columns = {
+  { "ID", "id" },
+  { "TYPE", "type" },
+  { "QUEUE", "queue" },
+  { "STATE", function(job)
+    return job.state .. (job.cancelling and " (cancelling)" or job.parked and " (no handler)" or "")
+  end },
+  { "SINCE", function(job)
+    return output.age(job.since)
+  end },
+  { "DUE", function(job)
+    return (job.state == "scheduled" or job.state == "retrying") and output.age(job.run_at) or "-"
+  end, optional = true },
+  { "TRIES", attempts },
+  { "PAYLOAD", "payload" },
+}
+
+local function jobs(args)
+  local filter = filters.of(args)
+  filter.limit, filter.order, filter.cursor = args.limit, args.oldest and "oldest" or nil, args.cursor
+  local page = args.connect():jobs(filter)
+  if args.json then
+    page.jobs = output.jobs_for_json(page.jobs)
+    output.json(page)
+    return
+  end
+  output.table(job_columns, page.jobs, page.cursor and "None so far." or "No such jobs.")
+  if page.cursor then
+    print(("\n%s: --cursor %s"):format(page.partial and "Looked at many, more are left" or "More", page.cursor))
+  end
+end
+
+-- ---- one job --------------------------------------------------------------------------------------------------------
+
+local attempt_columns = {
+  { "ATTEMPT", "number", right = true },
+  { "OUTCOME", "outcome" },
+  { "BEGAN", function(attempt)
+    return output.time(attempt.began)
+  end },
+  { "TOOK", function(attempt)
+    return attempt.ended and attempt.began and output.duration(attempt.ended - attempt.began)
+  end },
+  { "WORKER", "worker" },
+  { "ERROR", function(attempt)
+    return attempt.code and attempt.code .. (attempt.message and " " .. attempt.message or "") or attempt.message
+  end, optional = true },
+}
+
+local function moment(at)
+  return at and ("%s (%s)"):format(output.time(at), output.age(at))
+end
+
+local function show_job(job)
+  local waiting = job.state == "scheduled" or job.state == "retrying"
+  output.facts({
+    { "id", job.id }, { "type", job.type }, { "queue", job.queue },
+    { "state", job.state .. (job.cancelling and ", asked to stop" or "") .. (job.parked and ", has no handler" or "") },
+    { "since", moment(job.since) }, { "pushed", moment(job.pushed_at) },
+    { "due", waiting and moment(job.run_at) or nil },
+    { "attempts", attempts(job) .. ((job.crashes or 0) > 0 and (", %d crashes"):format(job.crashes) or "") },
+    { "priority", job.priority }, { "timeout", output.duration(job.timeout) }, { "lease", output.duration(job.lease) },
+    { "expires", moment(job.expires_at) }, { "keep", output.duration(job.keep) },
+    { "holder", job.holder and ("%s, until %s"):format(job.holder, output.time(job.deadline)) },
+    { "progress", job.progress and ("%d%%%s"):format(job.progress * 100, job.note and " " .. job.note or "") },
+    { "tags", job.tags and #job.tags > 0 and table.concat(job.tags, ", ") or nil }, { "meta", job.meta },
+    { "payload", job.payload }, { "result", job.result },
+  })
+  if #(job.attempts or {}) > 0 then
+    print()
+    output.table(attempt_columns, job.attempts)
+    local traceback = job.attempts[#job.attempts].traceback
+    if traceback and traceback ~= "" then
+      print("\n" .. traceback:gsub("[%z\1-\8\11-\31\127]", "?"))
+    end
+  end
+  if #(job.log or {}) > 0 then
+    print()
+    for _, line in ipairs(job.log) do
+      print(output.time(line.at) .. "  " .. output.clean(line.text))
+    end
+  end
+end
+
+local function not_found(id)
+  error({ code = "NOTFOUND", message = ("no job '%s'"):format(id) }, 0)
+end
+
+local function job(args)
+  local found = args.connect():job(args.id) or not_found(args.id)
+  if args.json then
+    output.json(output.job_for_json(found))
+  else
+    show_job(found)
+  end
+end
+
+local function why(args)
+  local answer = args.connect():why(args.id) or not_found(args.id)
+  if args.json then
+    output.json(answer)
+    return
+  end
+  print(output.clean(answer.answer or answer.state))
+  if #(answer.gates or {}) > 0 then
+    print()
+    output.table({
+      { "GATE", "gate" },
+      { "IS", function(gate)
+        return gate.open and "open" or "closed"
+      end },
+      { "", "text" },
+    }, answer.gates)
+  end
+end
+
+-- ---- queues, workers, figures --------------------------------------------------------------------------------------
+
+local function number(name)
+  return function(row)
+    return output.count(row[name])
+  end
+end
+
+local queue_columns = {
+  { "QUEUE", "name" },
+  { "READY", number("ready"), right = true },
+  { "RUNNING", number("running"), right = true },
+  { "SCHEDULED", number("scheduled"), right = true },
+  { "RETRYING", number("retrying"), right = true },
+  { "DEAD", number("dead"), right = true },
+  { "SUCCEEDED", number("succeeded_total"), right = true },
+  { "FAILED", number("failed_total"), right = true },
+  { "OLDEST", function(queue)
+    return queue.oldest_ready_age and output.duration(queue.oldest_ready_age)
+  end, optional = true },
+  { "LIMIT", number("limit"), right = true, optional = true },
+  { "", function(queue)
+    local words = queue.paused and "paused" or queue.draining and "draining" or ""
+    return words .. (words ~= "" and queue.reason and queue.reason ~= "" and ": " .. queue.reason or "")
+  end, optional = true },
+}
+
+local function queues(args)
+  local list = args.connect():queues()
+  if args.json then
+    output.json(list)
+  else
+    output.table(queue_columns, list, "No queues yet: the first push makes one.")
+  end
+end
+
+local worker_columns = {
+  { "WORKER", "name" }, { "POOL", "pool" }, { "PID", "pid", right = true }, { "STATE", "state" },
+  { "BUSY", function(worker)
+    return ("%d/%d"):format(worker.running + (worker.given or 0), worker.slots)
+  end, right = true },
+  { "DONE", number("done"), right = true }, { "FAILED", number("failed"), right = true },
+  { "STARTED", function(worker)
+    return output.age(worker.started_at)
+  end },
+  { "SILENT", function(worker)
+    return output.duration(worker.silent)
+  end },
+  { "ON CPU", "on_cpu", optional = true },
+}
+
+local function workers(args)
+  local list = args.connect():workers()
+  if args.json then
+    output.json(list)
+  else
+    output.table(worker_columns, list, "No workers.")
+  end
+end
+
+local function figure(name, value)
+  if type(value) ~= "number" then
+    return value
+  elseif name:find("bytes$") then
+    return output.bytes(value)
+  elseif name:find("_ms$") or name == "uptime" then
+    return output.duration(value)
+  end
+  return ("%.14g"):format(value)
+end
+
+local function stats(args)
+  local found = args.connect():stats()
+  if args.json then
+    output.json(found)
+    return
+  end
+  local names, facts = {}, {}
+  for name in pairs(found) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    facts[i] = { name, figure(name, found[name]) }
+  end
+  output.facts(facts)
+end
+
+local function id_argument(command)
+  command:argument("id", "The job's id."):argname("ID")
+end
+
+local rows = {
+  {
+    name = "jobs", summary = "List jobs, newest first.",
+    options = function(command)
+      filters.options(command)
+      command:option("-n --limit", "At most so many."):argname("N"):default("50")
+      command:flag("--oldest", "Oldest first.")
+      command:option("--cursor", "The next page, as the page before names it."):argname("CURSOR")
+    end,
+    run = jobs,
+  },
+  { name = "job", summary = "Show one job: its attempts, errors and log.", options = id_argument, run = job },
+  { name = "why", summary = "Why does this job not run?", options = id_argument, run = why },
+  { name = "queues", summary = "List queues and what is in them.", options = folder_argument, run = queues },
+  { name = "workers", summary = "List worker processes.", options = folder_argument, run = workers },
+  { name = "stats", summary = "The server's figures.", options = folder_argument, run = stats },
+}
+
+return { rows = rows, job = job }

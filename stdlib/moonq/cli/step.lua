@@ -1,0 +1,109 @@
+--- moonq retry, cancel, delete, promote: by id, or for all that a filter finds.
+
+local bulk = require "moonq.cli.bulk"
+local client = require "moonq.client"
+local filters = require "moonq.cli.filter"
+local json = require "moonq.client.json"
+local output = require "moonq.cli.output"
+local shapes = require "moonq.client.shapes"
+
+local M = {}
+
+-- Each id gets its answer; the exit status is that of the first that was refused.
+local function by_id(args, step)
+  local server, first = args.connect(), nil
+  local answers = setmetatable({}, shapes.Array)
+  for _, id in ipairs(args.ids) do
+    local words = { step, id }
+    if args.payload then
+      words[3], words[4] = "PAYLOAD", args.payload
+    elseif args.reason then
+      words[3], words[4] = "REASON", args.reason
+    end
+    local ok, answer = pcall(server.call, server, unpack(words))
+    if ok then
+      answers[#answers + 1] = answer
+      if not args.json then
+        print(("%s  %s -> %s%s"):format(answer.id or id, answer.was or "?", answer.state or "gone",
+          answer.signalled and " (its handler is told to stop)" or ""))
+      end
+    else
+      first = first or answer
+      if #args.ids > 1 then
+        io.stderr:write("moonq: ", id, ": ", tostring(answer), "\n")
+      end
+    end
+  end
+  if args.json then
+    output.json(#args.ids == 1 and answers[1] or answers)
+  end
+  if first then
+    error(#args.ids > 1 and { code = first.code, message = ("%d of %d jobs were refused"):format(
+      #args.ids - #answers, #args.ids) } or first, 0)
+  end
+end
+
+local function usage(message)
+  error({ code = "USAGE", message = message }, 0)
+end
+
+--- Runs a step for `args.ids` or for the filter in args; `state`: the only state this command is about.
+function M.run(args, step, state)
+  local filter, filtered = filters.of(args)
+  if #(args.ids or {}) > 0 then
+    if filtered then
+      usage("ids or a filter, not both")
+    end
+    if args.payload and not json.decode(args.payload) then
+      usage("the payload is not JSON: " .. args.payload)
+    end
+    return by_id(args, step)
+  end
+  if args.payload then
+    usage("--payload is for one job: moonq retry ID --payload JSON")
+  end
+  if not filtered and not args.all then
+    usage(("which jobs? moonq %s ID..., a filter such as --type email.send, or --all"):format(step:lower()))
+  end
+  if state then
+    filter.state = state
+  end
+  local words = client.filter_words(step, filter)
+  -- The server, too, wants to hear that all are meant.
+  if (step == "DELETE" and not filter.state) or (step == "CANCEL" and next(filter) == nil) then
+    words[#words + 1] = "ALL"
+  end
+  return bulk.run(args, words)
+end
+
+local function step_row(name, summary, all, extra)
+  return {
+    name = name, summary = summary,
+    options = function(command)
+      command:argument("ids", "Jobs, by id."):args("*"):argname("ID")
+      filters.options(command)
+      command:flag("--all", all)
+      if extra then
+        extra(command)
+      end
+    end,
+    run = function(args)
+      return M.run(args, name:upper())
+    end,
+  }
+end
+
+function M.payload_option(command)
+  command:option("--payload", "A corrected payload, for one job."):argname("JSON")
+end
+
+M.rows = {
+  step_row("retry", "Bring jobs back: dead letters first of all.", "All dead letters.", M.payload_option),
+  step_row("cancel", "Cancel jobs; a running one is told to stop.", "All that are not finished.", function(command)
+    command:option("--reason", "For the record; with ids."):argname("TEXT")
+  end),
+  step_row("delete", "Delete jobs and their history.", "All jobs that are not running."),
+  step_row("promote", "Run scheduled and retrying jobs now.", "All of them."),
+}
+
+return M
