@@ -1,0 +1,142 @@
+local json = require "moonq.client.json"
+local support = require "support"
+
+describe("moonq init", function()
+  after_each(support.stop_all)
+
+  it("writes an application that moonq check finds no fault with", function()
+    local folder = support.folder() .. "/shop"
+    local status, out = support.moonq("init", folder)
+    assert.equal(0, status)
+    assert.matches("handlers/hello.lua", out, 1, true)
+    status, out = support.moonq("check", folder)
+    assert.equal(0, status, out)
+    assert.matches("1 handler (hello)", out, 1, true)
+  end)
+
+  it("writes an application that runs its first job", function()
+    local folder = support.folder() .. "/shop"
+    support.moonq("init", folder)
+    local server = support.start({ app = folder })
+    local status, out = support.moonq("push", "hello", '{"name":"Ana"}', "--wait", "10s", "--socket", server.socket)
+    assert.equal(0, status, out)
+    assert.same({ text = "Hello, Ana!" }, json.decode(out))
+  end)
+
+  it("writes nothing into a folder that has something in it", function()
+    local folder = support.folder({ ["precious.txt"] = "mine" })
+    local status, _, err = support.moonq("init", folder)
+    assert.equal(1, status)
+    assert.matches("not empty", err, 1, true)
+    assert.is_nil(support.read_file(folder .. "/moonq.lua"))
+  end)
+end)
+
+describe("moonq check", function()
+  after_each(support.stop_all)
+
+  it("reports every broken script at once, each with its file and line", function()
+    local folder = support.folder({
+      ["moonq.lua"] = "return {}",
+      ["handlers/syntax.lua"] = "local x = 1\nreturn { run = ",
+      ["handlers/nothing.lua"] = "local x = 1",
+      ["handlers/policy.lua"] = "return {\n  run = function() end,\n  retry = 'nosuch' }",
+      ["handlers/key.lua"] = "-- colour = 1\nreturn { run = function() end, [\"colour\"] = 'red' }",
+      ["handlers/raises.lua"] = "\n\nerror('no such thing')",
+      ["handlers/fine.lua"] = "return { run = function() end }",
+    })
+    local status, out = support.moonq("check", folder)
+    assert.equal(1, status)
+    assert.matches("handlers/syntax.lua:2: ", out, 1, true)
+    assert.matches("handlers/nothing.lua:1: ", out, 1, true)
+    assert.matches("handlers/policy.lua:3: .-'nosuch'", out)
+    assert.matches("handlers/key.lua:2: .-'colour'", out)
+    assert.matches("handlers/raises.lua:3: ", out, 1, true)
+    assert.is_nil(out:find("fine.lua", 1, true))
+    assert.matches("5 errors", out, 1, true)
+  end)
+
+  it("reports a setting that does not exist, and what was meant", function()
+    local folder = support.folder({ ["moonq.lua"] = "local n = 1\nreturn {\n  poools = {} }" })
+    local status, out = support.moonq("check", folder)
+    assert.equal(1, status)
+    assert.matches("moonq.lua:3: unknown setting 'poools'.-'pools'", out)
+  end)
+
+  it("answers in JSON for programs", function()
+    local folder = support.folder({ ["moonq.lua"] = "return {}", ["handlers/a/b.lua"] = "return { run = 1 }" })
+    local status, out = support.moonq("check", folder, "--json")
+    local found = json.decode(out)
+    assert.equal(1, status)
+    assert.is_false(found.ok)
+    assert.equal("handlers/a/b.lua", found.errors[1].file)
+  end)
+
+  it("says so when there is no such folder", function()
+    local status, _, err = support.moonq("check", "/nonexistent/shop")
+    assert.equal(4, status)
+    assert.matches("/nonexistent/shop", err, 1, true)
+  end)
+
+  it("ends in time when a script never ends while it is loaded", function()
+    local folder = support.folder({ ["moonq.lua"] = "return {}", ["handlers/loop.lua"] = "while true do end" })
+    local status, out = support.moonq("check", folder, { timeout = 60 })
+    assert.equal(1, status)
+    assert.matches("handlers/loop.lua", out, 1, true)
+  end)
+end)
+
+describe("the command line", function()
+  after_each(support.stop_all)
+
+  it("prints its version", function()
+    local status, out = support.moonq("version")
+    assert.equal(0, status)
+    assert.equal("moonq " .. support.read_file("VERSION"), out)
+  end)
+
+  it("has help for every command that it lists", function()
+    local _, out = support.moonq("--help")
+    local listed = out:match("Commands:\n(.-)\n\n")
+    local count = 0
+    for name in listed:gmatch("\n?   ([a-z]+) +%S") do
+      local status, help = support.moonq(name, "--help")
+      assert.equal(0, status, name)
+      assert.matches("[Uu]sage: moonq " .. name, help)
+      count = count + 1
+    end
+    assert.is_true(count >= 20, "only " .. count .. " commands")
+  end)
+
+  it("names a command that it does not know", function()
+    local status, _, err = support.moonq("psuh")
+    assert.equal(2, status)
+    assert.matches("psuh", err, 1, true)
+  end)
+
+  it("says which socket has no server and how to start one", function()
+    local status, _, err = support.moonq("queues", "--socket", "/tmp/nowhere/moonq.sock")
+    assert.equal(3, status)
+    assert.matches("'/tmp/nowhere/moonq.sock'", err, 1, true)
+    assert.matches("moonq serve DIR", err, 1, true)
+  end)
+
+  it("says it in JSON too", function()
+    local status, out, err = support.moonq("queues", "--json", "--socket", "/tmp/nowhere/moonq.sock")
+    assert.equal(3, status)
+    assert.equal("", out)
+    assert.equal("NOSERVER", json.decode(err).error.code)
+  end)
+
+  it("finds its server by folder, by MOONQ_SOCKET, and from a folder inside the application", function()
+    local folder = support.folder({
+      ["moonq.lua"] = "return {}", ["handlers/a.lua"] = "return { run = function() end }",
+    })
+    local server = support.start({ app = folder, socket = folder .. "/moonq.sock" })
+    assert.equal(0, (support.moonq("queues", folder)))
+    assert.equal(0, (support.moonq("queues", "-C", folder)))
+    assert.equal(0, (support.moonq("queues", { cwd = folder .. "/handlers" })))
+    assert.equal(0, (support.moonq("queues", { env = { MOONQ_SOCKET = server.socket }, cwd = "/" })))
+    assert.equal(3, (support.moonq("queues", { env = { MOONQ_SOCKET = false }, cwd = "/" })))
+  end)
+end)
