@@ -1,0 +1,87 @@
+/*
+ * model.h - what must hold, in the plainest form: a list of jobs, a list of queues, and for each operation of
+ * store.h what it does to them. Readable in ten minutes; slow on purpose.
+ *
+ * It shares no logic with the store: no index, no counter of jobs, no transition table. What the store keeps, the
+ * model finds by looking at all jobs. What the store decides alone (ids, tokens) is taken from its answer, and must
+ * only grow.
+ *
+ * model_apply is called for each operation of a commit, in the order of store.h: as submitted, leases last. It does
+ * what the operation must do, and compares that with the answers in it. The first difference stays in `wrong`.
+ */
+#ifndef MOONQ_TESTS_SIM_MODEL_H
+#define MOONQ_TESTS_SIM_MODEL_H
+
+#include <stdarg.h>
+#include "store/store.h"
+
+#define MODEL_TEXT 32
+
+struct model_job {
+    job_id id;
+    char name[MODEL_TEXT]; /* in a history's words: the step that pushed it, "12", or "12.1" for a child */
+    char type[MODEL_TEXT], queue[MODEL_TEXT], payload[MODEL_TEXT],
+        holder[MODEL_TEXT]; /* payload: its start */
+    size_t payload_len;
+    enum job_state state;
+    bool parked, cancelling, by_worker, started;
+    uint8_t priority;
+    uint16_t attempt, crashes, max_attempts;
+    uint64_t token;
+    uint32_t lease_ms;
+    int64_t keep_ms;
+    wall_ms since, expires_at;
+    wall_ms due_at;   /* scheduled, retrying: ready then. Succeeded, cancelled, expired: deleted then */
+    wall_ms deadline; /* running */
+    float progress;
+    unsigned ended;           /* attempts in its history */
+    enum job_step last_ended; /* how the last of them ended */
+};
+
+struct model_queue {
+    char name[MODEL_TEXT];
+    bool paused, draining, own_limit;
+    uint64_t limit;
+    uint64_t pushed, succeeded, failed, dead, cancelled, expired, lost, crashed; /* ever */
+};
+
+struct model {
+    struct model_job *jobs; /* by id */
+    unsigned job_count, job_cap;
+    struct model_queue *queues; /* in the order of their first use */
+    unsigned queue_count, queue_cap;
+    job_id last_id;
+    uint64_t last_token;
+    /* the rules, as in struct store_settings */
+    uint64_t queue_limit;
+    int64_t dead_keep_ms;
+    unsigned crash_limit;
+    bool no_space; /* the disk is full: what adds data is refused */
+    bool guessing; /* answers are void: only the code is asked for */
+    char wrong[400];
+};
+
+void model_init(struct model *m);
+void model_apply(struct model *m, const struct store_op *op);
+
+/* Keeps the first difference. */
+void model_wrong(struct model *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+struct model_job *model_find(const struct model *m, job_id id); /* or NULL */
+struct model_queue *model_queue(const struct model *m, const char *name);
+unsigned model_count(const struct model *m, const char *queue, enum job_state state);
+uint64_t model_waiting(const struct model *m, const char *queue);
+bool model_is_final(const struct model_job *job);
+/* Of the jobs that `wanted` says yes to, the one that `before` puts first; NULL if there is none. */
+struct model_job *model_first(const struct model *m, const void *with,
+                              bool (*wanted)(const struct model_job *, const void *with),
+                              bool (*before)(const struct model_job *, const struct model_job *));
+
+/* The first moments at which a sweep has work; WALL_NEVER. */
+wall_ms model_next_due(const struct model *m);
+wall_ms model_next_lease(const struct model *m);
+wall_ms model_next_old(const struct model *m);
+
+/* A filter without a cursor fits this job. */
+bool model_fits(const struct model_job *job, const struct job_filter *filter);
+#endif

@@ -1,0 +1,325 @@
+/* From the push to the end of an attempt. */
+#include "model_inside.h"
+
+#include "job/record.h"
+
+/* ---- PUSH -------------------------------------------------------------------------------------------------- */
+
+/* `ahead`: pushes of the same operation that go to the same queue before this one. */
+static enum mq_code push_code(const struct model *m, const struct op_push *op, unsigned ahead)
+{
+    char name[MODEL_TEXT];
+    const struct model_queue *queue = model_queue(m, text_of(name, op->spec.queue));
+    uint64_t limit = queue && queue->own_limit ? queue->limit : m->queue_limit;
+    if (m->no_space)
+        return MQ_NOSPACE;
+    if (queue && queue->draining)
+        return MQ_BUSY;
+    if (limit != QUEUE_UNLIMITED && model_waiting(m, name) + ahead + 1 > limit)
+        return MQ_FULL;
+    return MQ_OK;
+}
+
+static void push_job(struct model *m, const struct op_push *op)
+{
+    const struct job_spec *spec = &op->spec;
+    wall_ms now = op->op.now;
+    job_id id = m->guessing ? m->last_id + 1 : op->id;
+    ensure_queue(m, spec->queue)->pushed++;
+    if (m->job_count == m->job_cap) {
+        m->job_cap = m->job_cap ? m->job_cap * 2 : 64;
+        m->jobs = realloc(m->jobs, m->job_cap * sizeof *m->jobs);
+    }
+    struct model_job *job = &m->jobs[m->job_count++];
+    *job = (struct model_job){
+        .id = id,
+        .payload_len = spec->payload.len,
+        .state = op->run_at > now ? JOB_SCHEDULED : JOB_READY,
+        .priority = spec->priority,
+        .max_attempts = spec->max_attempts,
+        .lease_ms = spec->lease_ms,
+        .keep_ms = spec->keep_ms,
+        .since = now,
+        .expires_at = spec->expires_at,
+        .due_at = op->run_at > now ? op->run_at : 0,
+        .progress = -1,
+    };
+    text_of(job->type, spec->type);
+    text_of(job->queue, spec->queue);
+    text_of(job->payload, spec->payload);
+    sscanf(job->payload, "%*[\"]%31[0-9.]", job->name);
+    if (id <= m->last_id)
+        model_wrong(m, "the push of job %s got id %llx, not greater than the last", job->name,
+                    (unsigned long long)id);
+    if (op->state != job->state)
+        model_wrong(m, "the push of job %s answered state %s", job->name, state_name(op->state));
+    m->last_id = id;
+}
+
+enum mq_code apply_push(struct model *m, const struct store_op *op)
+{
+    const struct op_push *push = (const struct op_push *)op;
+    enum mq_code code = push_code(m, push, 0);
+    if (code == MQ_OK)
+        push_job(m, push);
+    return code;
+}
+
+/* ---- LEASE ------------------------------------------------------------------------------------------------- */
+
+struct lease_want {
+    const char *queue;
+    bool by_worker;
+};
+
+static bool may_have(const struct model_job *job, const void *with)
+{
+    const struct lease_want *want = with;
+    return job->state == JOB_READY && strcmp(job->queue, want->queue) == 0 &&
+           !(job->parked && want->by_worker);
+}
+
+bool goes_first(const struct model_job *a, const struct model_job *b)
+{
+    return a->priority != b->priority ? a->priority < b->priority : a->id < b->id;
+}
+
+static void hand_out(struct model *m, const struct op_lease *op, struct model_job *job, unsigned no)
+{
+    const struct leased_job *got = no < op->count ? &op->jobs[no] : NULL;
+    struct job_spec spec;
+    job->state = JOB_RUNNING;
+    job->attempt++;
+    job->since = op->op.now;
+    job->deadline = op->op.now + (op->lease_ms ? op->lease_ms : job->lease_ms);
+    job->due_at = 0;
+    job->started = true;
+    job->parked = job->cancelling = false;
+    job->by_worker = op->by_worker;
+    job->progress = -1;
+    text_of(job->holder, op->holder);
+    if (!got || got->id != job->id) {
+        const struct model_job *other = got ? model_find(m, got->id) : NULL;
+        model_wrong(m, "the lease had to hand out job %s next, and handed out %s", job->name,
+                    other ? other->name
+                    : got ? "an unknown one"
+                          : "nothing");
+        return;
+    }
+    if (got->token <= m->last_token)
+        model_wrong(m, "the token of job %s did not grow", job->name);
+    if (got->attempt != job->attempt || got->crashes != job->crashes || got->deadline != job->deadline)
+        model_wrong(m,
+                    "job %s was leased with attempt %u, crashes %u, deadline %+lld; expected %u, %u, %+lld",
+                    job->name, got->attempt, got->crashes, (long long)(got->deadline - op->op.now),
+                    job->attempt, job->crashes, (long long)(job->deadline - op->op.now));
+    if (record_read_spec(&spec, got->record, NULL) != MQ_OK || spec.payload.len != job->payload_len ||
+        strncmp(spec.payload.at, job->payload, strlen(job->payload)) != 0)
+        model_wrong(m, "job %s was handed out with another payload", job->name);
+    m->last_token = job->token = got->token;
+}
+
+enum mq_code apply_lease(struct model *m, const struct store_op *head)
+{
+    const struct op_lease *op = (const struct op_lease *)head;
+    unsigned count = 0, expired = 0;
+    for (unsigned i = 0; i < op->queue_count; i++) {
+        char name[MODEL_TEXT];
+        struct lease_want want = {text_of(name, op->queues[i]), op->by_worker};
+        const struct model_queue *queue = model_queue(m, name);
+        struct model_job *job;
+        while (queue && !queue->paused && count < op->max &&
+               (job = model_first(m, &want, may_have, goes_first))) {
+            if (!is_expired(job, head->now)) {
+                hand_out(m, op, job, count++);
+                continue;
+            }
+            if (expired >= op->expired_count || op->expired[expired] != job->id)
+                model_wrong(m, "the lease had to expire job %s and did not say so", job->name);
+            expired++;
+            finish(m, job, JOB_EXPIRED, head->now);
+        }
+    }
+    if (count != op->count || expired != op->expired_count)
+        model_wrong(m, "the lease handed out %u and expired %u; it had to be %u and %u", op->count,
+                    op->expired_count, count, expired);
+    return MQ_OK;
+}
+
+/* ---- what a holder says ------------------------------------------------------------------------------------ */
+
+enum mq_code held_code(struct model *m, job_id id, uint64_t token, struct model_job **job)
+{
+    *job = model_find(m, id);
+    if (!*job)
+        return MQ_NOTFOUND;
+    return (*job)->state == JOB_RUNNING && (*job)->token == token ? MQ_OK : MQ_LOST;
+}
+
+static unsigned same_queue_before(const struct op_complete *op, unsigned child)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < child; i++)
+        count += slice_equal(op->children[i]->spec.queue, op->children[child]->spec.queue);
+    return count;
+}
+
+enum mq_code apply_complete(struct model *m, const struct store_op *head)
+{
+    const struct op_complete *op = (const struct op_complete *)head;
+    struct model_job *job;
+    enum mq_code code = held_code(m, op->id, op->token, &job);
+    for (unsigned i = 0; i < op->child_count && code == MQ_OK; i++)
+        code = push_code(m, op->children[i], same_queue_before(op, i));
+    if (code != MQ_OK)
+        return code;
+    keep_attempt(job, STEP_ACK);
+    finish(m, job, JOB_SUCCEEDED, head->now);
+    for (unsigned i = 0; i < op->child_count; i++)
+        push_job(m, op->children[i]);
+    return MQ_OK;
+}
+
+static void check_outcome(struct model *m, const char *name, enum job_state got, enum job_state expected,
+                          uint16_t got_attempt, uint16_t attempt)
+{
+    if (got != expected || got_attempt != attempt)
+        model_wrong(m, "job %s: the answer says %s after attempt %u; it had to be %s after %u", name,
+                    state_name(got), got_attempt, state_name(expected), attempt);
+}
+
+static bool is_spent(const struct model_job *job)
+{
+    return job->attempt >= job->max_attempts;
+}
+
+static void fail_or_bury(struct model *m, struct model_job *job, bool bury, wall_ms run_at, wall_ms now)
+{
+    keep_attempt(job, bury ? STEP_BURY : STEP_FAIL);
+    if (bury)
+        make_dead(m, job, now);
+    else
+        make_wait(job, JOB_RETRYING, run_at, now);
+}
+
+static void cancel_running(struct model *m, struct model_job *job, enum job_step step, wall_ms now)
+{
+    keep_attempt(job, step);
+    finish(m, job, JOB_CANCELLED, now);
+}
+
+enum mq_code apply_fail(struct model *m, const struct store_op *head)
+{
+    const struct op_fail *op = (const struct op_fail *)head;
+    struct model_job *job;
+    enum mq_code code = held_code(m, op->id, op->token, &job);
+    if (code != MQ_OK)
+        return code;
+    struct model_job before = *job;
+    wall_ms now = head->now;
+    enum job_state end = JOB_CANCELLED;
+    bool stops = job->cancelling && (op->verdict == FAIL_RETRY || op->verdict == FAIL_SNOOZE);
+    if (op->verdict == FAIL_DISCARD) {
+        cancel_running(m, job, STEP_DISCARD, now);
+    } else if (op->verdict == FAIL_CANCELLED || stops) {
+        cancel_running(m, job, STEP_CANCEL, now);
+    } else if (op->verdict == FAIL_SNOOZE) {
+        end = JOB_SCHEDULED;
+        job->attempt--;
+        keep_attempt(job, STEP_SNOOZE);
+        make_wait(job, JOB_SCHEDULED, op->run_at, now);
+    } else {
+        queue_of(m, job)->failed++;
+        fail_or_bury(m, job, op->verdict == FAIL_DEAD || is_spent(job), op->run_at, now);
+        end = job->state;
+    }
+    check_outcome(m, before.name, op->state, end, op->attempt, before.attempt);
+    return MQ_OK;
+}
+
+/* Lost by its holder without a word; answers the state. */
+enum job_state release(struct model *m, struct model_job *job, enum release_kind kind, wall_ms run_at,
+                       wall_ms now)
+{
+    struct model_queue *queue = queue_of(m, job);
+    queue->crashed += kind == RELEASE_CRASHED;
+    queue->failed += kind == RELEASE_TIMED_OUT;
+    job->crashes += kind == RELEASE_CRASHED;
+    if (job->cancelling) {
+        cancel_running(m, job, STEP_CANCEL, now);
+        return JOB_CANCELLED;
+    }
+    if (kind == RELEASE_GIVE_BACK) {
+        job->attempt--;
+        keep_attempt(job, STEP_GIVE_BACK);
+        make_ready(job, now, false);
+    } else {
+        bool poison = kind == RELEASE_CRASHED && m->crash_limit && job->crashes >= m->crash_limit;
+        fail_or_bury(m, job, poison || is_spent(job), run_at, now);
+    }
+    return job->state;
+}
+
+enum mq_code apply_release(struct model *m, const struct store_op *head)
+{
+    const struct op_release *op = (const struct op_release *)head;
+    struct model_job *job;
+    enum mq_code code = held_code(m, op->id, op->token, &job);
+    if (code != MQ_OK)
+        return code;
+    struct model_job before = *job;
+    enum job_state end = release(m, job, op->kind, op->run_at, head->now);
+    check_outcome(m, before.name, op->state, end, op->attempt, before.attempt);
+    return MQ_OK;
+}
+
+enum mq_code apply_extend(struct model *m, const struct store_op *head)
+{
+    const struct op_extend *op = (const struct op_extend *)head;
+    struct model_job *job;
+    enum mq_code code = held_code(m, op->id, op->token, &job);
+    if (code != MQ_OK)
+        return code;
+    job->deadline = head->now + (op->lease_ms ? op->lease_ms : job->lease_ms);
+    if (op->deadline != job->deadline || op->cancelling != job->cancelling)
+        model_wrong(m, "job %s: EXTEND answered deadline %+lld, cancelling %d", job->name,
+                    (long long)(op->deadline - head->now), op->cancelling);
+    return MQ_OK;
+}
+
+enum mq_code apply_note(struct model *m, const struct store_op *head)
+{
+    const struct op_note *op = (const struct op_note *)head;
+    struct model_job *job = model_find(m, op->id);
+    enum mq_code code = !job                        ? MQ_NOTFOUND
+                        : op->token                 ? held_code(m, op->id, op->token, &job)
+                        : job->state != JOB_RUNNING ? MQ_WRONGSTATE
+                                                    : MQ_OK;
+    if (code == MQ_OK && op->log_line.len && m->no_space)
+        code = MQ_NOSPACE;
+    if (code != MQ_OK)
+        return code;
+    if (op->progress >= 0)
+        job->progress = op->progress;
+    if (op->cancelling != job->cancelling)
+        model_wrong(m, "job %s: a note answered cancelling %d", job->name, op->cancelling);
+    return MQ_OK;
+}
+
+enum mq_code apply_park(struct model *m, const struct store_op *head)
+{
+    const struct op_step *op = (const struct op_step *)head;
+    struct model_job *job;
+    enum mq_code code = held_code(m, op->id, op->token, &job);
+    if (code != MQ_OK)
+        return code;
+    if (job->cancelling) {
+        finish(m, job, JOB_CANCELLED, head->now);
+        return MQ_OK;
+    }
+    job->attempt--;
+    if (!job->attempt && !job->crashes)
+        job->started = false;
+    make_ready(job, head->now, true);
+    return MQ_OK;
+}

@@ -1,0 +1,152 @@
+/* What a person does: to one job, to all that a filter finds, to a queue. */
+#include "model_inside.h"
+
+/* ---- what a person does ------------------------------------------------------------------------------------ */
+
+static bool step_allowed(enum store_verb verb, enum job_state state)
+{
+    bool waits =
+        state == JOB_BLOCKED || state == JOB_SCHEDULED || state == JOB_READY || state == JOB_RETRYING;
+    bool ended =
+        state == JOB_SUCCEEDED || state == JOB_DEAD || state == JOB_CANCELLED || state == JOB_EXPIRED;
+    switch (verb) {
+    case STORE_CANCEL:
+        return waits || state == JOB_RUNNING;
+    case STORE_RETRY:
+        return ended || state == JOB_RETRYING;
+    case STORE_DELETE:
+        return waits || ended;
+    case STORE_PROMOTE:
+        return state == JOB_SCHEDULED || state == JOB_RETRYING;
+    default: /* EDIT */
+        return waits || (ended && state != JOB_SUCCEEDED);
+    }
+}
+
+static void set_payload(struct model_job *job, struct slice payload)
+{
+    text_of(job->payload, payload);
+    job->payload_len = payload.len;
+}
+
+/* Does one step that is allowed; answers the state it leaves the job in. */
+static enum job_state do_step(struct model *m, struct model_job *job, const struct op_step *op, wall_ms now)
+{
+    bool later = op->run_at > now;
+    switch (op->op.verb) {
+    case STORE_CANCEL:
+        if (job->state == JOB_RUNNING) {
+            job->cancelling = true;
+            return JOB_RUNNING;
+        }
+        finish(m, job, JOB_CANCELLED, now);
+        return JOB_CANCELLED;
+    case STORE_DELETE:
+        erase(m, job);
+        return JOB_NONE;
+    case STORE_EDIT:
+        set_payload(job, op->payload);
+        return job->state;
+    case STORE_RETRY:
+        if (op->edit)
+            set_payload(job, op->payload);
+        if (job->state != JOB_RETRYING) { /* a life of its own begins */
+            job->attempt = job->crashes = 0;
+            job->expires_at = WALL_NEVER;
+        }
+        break;
+    default:
+        break;
+    }
+    if (later)
+        job->due_at = op->run_at;
+    else
+        make_ready(job, now, false);
+    return job->state;
+}
+
+enum mq_code apply_step(struct model *m, const struct store_op *head)
+{
+    const struct op_step *op = (const struct op_step *)head;
+    struct model_job *job = model_find(m, op->id);
+    if (!job)
+        return MQ_NOTFOUND;
+    if (!step_allowed(head->verb, job->state))
+        return MQ_WRONGSTATE;
+    if (m->no_space && (head->verb == STORE_EDIT || (head->verb == STORE_RETRY && op->edit)))
+        return MQ_NOSPACE;
+    if (head->verb == STORE_RETRY && op->run_at > head->now && job->state != JOB_RETRYING)
+        return MQ_BADARG;
+    struct model_job before = *job;
+    enum job_state after = do_step(m, job, op, head->now);
+    bool signalled = head->verb == STORE_CANCEL && before.state == JOB_RUNNING;
+    if (op->was != before.state || op->state != after)
+        model_wrong(m, "job %s: the step answered %s -> %s; it had to be %s -> %s", before.name,
+                    state_name(op->was), state_name(op->state), state_name(before.state), state_name(after));
+    if (op->signalled != signalled || (signalled && op->holds != before.token))
+        model_wrong(m, "job %s: CANCEL answered signalled %d, token %llu", before.name, op->signalled,
+                    (unsigned long long)op->holds);
+    return MQ_OK;
+}
+
+static bool has_tag(struct slice tag)
+{
+    return tag.len != 0; /* jobs of a history carry no tags */
+}
+
+bool model_fits(const struct model_job *job, const struct job_filter *filter)
+{
+    return (!filter->states || filter->states >> job->state & 1) &&
+           (!filter->queue.len || slice_equal(filter->queue, slice_of(job->queue))) &&
+           (!filter->type.len || slice_equal(filter->type, slice_of(job->type))) && !has_tag(filter->tag) &&
+           (!filter->before || job->since < filter->before) &&
+           (!filter->after || job->since >= filter->after);
+}
+
+static bool many_wants(const struct model_job *job, const struct op_many *op)
+{
+    return job->since < op->since && model_fits(job, &op->filter) && step_allowed(op->step, job->state);
+}
+
+enum mq_code apply_many(struct model *m, const struct store_op *head)
+{
+    const struct op_many *op = (const struct op_many *)head;
+    unsigned wanted = 0;
+    for (unsigned i = 0; i < m->job_count; i++)
+        wanted += many_wants(&m->jobs[i], op);
+    if (!op->cursor.len && op->finished && wanted != op->touched_count)
+        model_wrong(m, "the bulk step touched %u jobs; it had to be %u", op->touched_count, wanted);
+    if (op->looked_at > op->limit)
+        model_wrong(m, "the bulk step looked at %u jobs, its limit is %u", op->looked_at, op->limit);
+    for (unsigned i = 0; i < op->touched_count; i++) {
+        struct model_job *job = model_find(m, op->touched[i]);
+        struct op_step step = {.op = {.verb = op->step}};
+        if (!job || !many_wants(job, op)) {
+            model_wrong(m, "the bulk step touched job %s, which it must not", job ? job->name : "(none)");
+            return MQ_OK;
+        }
+        uint64_t holds = op->step == STORE_CANCEL && job->state == JOB_RUNNING ? job->token : 0;
+        if (op->holds[i] != holds)
+            model_wrong(m, "job %s: the bulk step answered token %llu", job->name,
+                        (unsigned long long)op->holds[i]);
+        do_step(m, job, &step, head->now);
+    }
+    return MQ_OK;
+}
+
+enum mq_code apply_queue(struct model *m, const struct store_op *head)
+{
+    const struct op_queue *op = (const struct op_queue *)head;
+    struct model_queue *queue = ensure_queue(m, op->name);
+    if (op->change == QUEUE_PAUSE)
+        queue->paused = true;
+    if (op->change == QUEUE_DRAIN)
+        queue->draining = true;
+    if (op->change == QUEUE_RESUME)
+        queue->paused = queue->draining = false;
+    if (op->set_limit) {
+        queue->own_limit = true;
+        queue->limit = op->limit;
+    }
+    return MQ_OK;
+}

@@ -1,0 +1,262 @@
+/* What time does, and what a restart does. */
+#include "model_inside.h"
+
+/* ---- what time does ---------------------------------------------------------------------------------------- */
+
+/* A moment at which something is to happen to a job. */
+struct moment {
+    wall_ms at;
+    job_id id;
+    bool expiry;
+};
+struct moments {
+    struct moment *at;
+    unsigned count;
+};
+
+static void add_moment(struct moments *list, wall_ms at, job_id id, bool expiry)
+{
+    list->at = realloc(list->at, (list->count + 1) * sizeof *list->at);
+    list->at[list->count++] = (struct moment){at < 0 ? 0 : at, id, expiry};
+}
+
+static int by_moment(const void *a, const void *b)
+{
+    const struct moment *x = a, *y = b;
+    if (x->at != y->at)
+        return x->at < y->at ? -1 : 1;
+    if (x->id != y->id)
+        return x->id < y->id ? -1 : 1;
+    return x->expiry - y->expiry;
+}
+
+static struct moments sorted(struct moments list)
+{
+    if (list.count)
+        qsort(list.at, list.count, sizeof *list.at, by_moment);
+    return list;
+}
+
+static struct moments moments_due(const struct model *m)
+{
+    struct moments list = {0};
+    for (unsigned i = 0; i < m->job_count; i++) {
+        const struct model_job *job = &m->jobs[i];
+        if (job->state == JOB_SCHEDULED || job->state == JOB_RETRYING)
+            add_moment(&list, job->due_at, job->id, false);
+        bool may_expire = job->state == JOB_SCHEDULED || job->state == JOB_READY || job->state == JOB_BLOCKED;
+        if (may_expire && !job->started && job->expires_at != WALL_NEVER)
+            add_moment(&list, job->expires_at, job->id, true);
+    }
+    return sorted(list);
+}
+
+static struct moments moments_lease(const struct model *m)
+{
+    struct moments list = {0};
+    for (unsigned i = 0; i < m->job_count; i++)
+        if (m->jobs[i].state == JOB_RUNNING)
+            add_moment(&list, m->jobs[i].deadline, m->jobs[i].id, false);
+    return sorted(list);
+}
+
+/* Finished records first, then dead letters, each by time. */
+static struct moments moments_old(const struct model *m, wall_ms now)
+{
+    struct moments list = {0}, dead = {0};
+    for (unsigned i = 0; i < m->job_count; i++) {
+        const struct model_job *job = &m->jobs[i];
+        if (job->state == JOB_DEAD && m->dead_keep_ms > 0)
+            add_moment(&dead, job->since + m->dead_keep_ms, job->id, false);
+        else if (model_is_final(job) && job->state != JOB_DEAD && job->due_at <= now)
+            add_moment(&list, job->due_at, job->id, false);
+    }
+    sorted(list);
+    sorted(dead);
+    for (unsigned i = 0; i < dead.count; i++)
+        add_moment(&list, dead.at[i].at, dead.at[i].id, false);
+    free(dead.at);
+    return list;
+}
+
+static wall_ms first_moment(struct moments list)
+{
+    wall_ms first = WALL_NEVER;
+    for (unsigned i = 0; i < list.count; i++)
+        if (list.at[i].at < first)
+            first = list.at[i].at;
+    free(list.at);
+    return first;
+}
+
+wall_ms model_next_due(const struct model *m)
+{
+    return first_moment(moments_due(m));
+}
+
+wall_ms model_next_lease(const struct model *m)
+{
+    return first_moment(moments_lease(m));
+}
+
+wall_ms model_next_old(const struct model *m)
+{
+    return first_moment(moments_old(m, WALL_NEVER));
+}
+
+/* What a sweep does to one job; answers the state it ends in. False: an earlier moment of this sweep settled it. */
+static bool sweep_job(struct model *m, const struct op_sweep *op, const struct moment *moment,
+                      struct model_job *job, enum job_state *end)
+{
+    wall_ms now = op->op.now;
+    if (op->what == SWEEP_OLD) {
+        erase(m, job);
+        *end = JOB_NONE;
+    } else if (op->what == SWEEP_LEASES) {
+        queue_of(m, job)->lost++;
+        keep_attempt(job, STEP_LOST);
+        *end = job->cancelling ? JOB_CANCELLED : job->attempt >= job->max_attempts ? JOB_DEAD : JOB_READY;
+        if (*end == JOB_CANCELLED)
+            finish(m, job, JOB_CANCELLED, now);
+        else if (*end == JOB_DEAD)
+            make_dead(m, job, now);
+        else
+            make_ready(job, now, false);
+    } else {
+        bool waits = job->state == JOB_SCHEDULED || job->state == JOB_RETRYING;
+        if (moment->expiry ? job->state != JOB_SCHEDULED && job->state != JOB_READY : !waits)
+            return false;
+        *end = moment->expiry || is_expired(job, now) ? JOB_EXPIRED : JOB_READY;
+        if (*end == JOB_EXPIRED)
+            finish(m, job, JOB_EXPIRED, now);
+        else
+            make_ready(job, now, false);
+    }
+    return true;
+}
+
+enum mq_code apply_sweep(struct model *m, const struct store_op *head)
+{
+    const struct op_sweep *op = (const struct op_sweep *)head;
+    struct moments list = op->what == SWEEP_DUE      ? moments_due(m)
+                          : op->what == SWEEP_LEASES ? moments_lease(m)
+                                                     : moments_old(m, head->now);
+    unsigned looked = 0, told = 0;
+    bool more = false;
+    for (unsigned i = 0; i < list.count && !more; i++) {
+        if (list.at[i].at > head->now)
+            break;
+        if (looked++ == op->limit) {
+            more = true;
+            break;
+        }
+        struct model_job *job = model_find(m, list.at[i].id);
+        enum job_state end;
+        if (!job)
+            continue;
+        struct model_job before = *job;
+        if (!sweep_job(m, op, &list.at[i], job, &end))
+            continue;
+        const struct swept *swept = told < op->count ? &op->swept[told] : NULL;
+        told++;
+        if (!swept || swept->id != before.id || swept->was != before.state || swept->state != end ||
+            swept->attempt != before.attempt)
+            model_wrong(m, "the sweep had to move job %s from %s to %s, and says otherwise", before.name,
+                        state_name(before.state), state_name(end));
+    }
+    if (told != op->count || more != op->more)
+        model_wrong(m, "the sweep moved %u jobs, more %d; it had to be %u, more %d", op->count, op->more,
+                    told, more);
+    free(list.at);
+    return MQ_OK;
+}
+
+/* ---- parked jobs, and those of workers that are gone ------------------------------------------------------ */
+
+static bool is_parked(const struct model_job *job, const void *with)
+{
+    (void)with;
+    return job->parked;
+}
+
+static unsigned queue_no(const struct model *m, const struct model_job *job)
+{
+    return (unsigned)(model_queue(m, job->queue) - m->queues);
+}
+
+/* By queue, priority, id. */
+static bool parks_before(const struct model *m, const struct model_job *a, const struct model_job *b)
+{
+    unsigned x = queue_no(m, a), y = queue_no(m, b);
+    return x != y ? x < y : goes_first(a, b);
+}
+
+static bool has_type(const struct op_unpark *op, const struct model_job *job)
+{
+    for (unsigned i = 0; i < op->type_count; i++)
+        if (slice_equal(op->types[i], slice_of(job->type)))
+            return true;
+    return op->type_count == 0;
+}
+
+enum mq_code apply_unpark(struct model *m, const struct store_op *head)
+{
+    const struct op_unpark *op = (const struct op_unpark *)head;
+    const struct model_job *last = model_find(m, op->from);
+    bool including = true; /* `from` itself is still to be done */
+    unsigned count = 0;
+    job_id next = 0;
+    for (unsigned looked = 0;; looked++) {
+        struct model_job *best = NULL;
+        for (unsigned i = 0; i < m->job_count; i++) {
+            struct model_job *job = &m->jobs[i];
+            bool done = last && (including ? parks_before(m, job, last) : !parks_before(m, last, job));
+            if (is_parked(job, NULL) && !done && (!best || parks_before(m, job, best)))
+                best = job;
+        }
+        if (!best)
+            break;
+        if (looked == op->limit) {
+            next = best->id;
+            break;
+        }
+        last = best;
+        including = false;
+        if (has_type(op, best)) {
+            best->parked = false;
+            count++;
+        }
+    }
+    if (count != op->count || next != op->next)
+        model_wrong(m, "UNPARK unparked %u jobs; it had to be %u", op->count, count);
+    return MQ_OK;
+}
+
+enum mq_code apply_recover(struct model *m, const struct store_op *head)
+{
+    const struct op_recover *op = (const struct op_recover *)head;
+    struct moments list = moments_lease(m);
+    unsigned done = 0, given_back = 0, charged = 0, dead = 0;
+    bool more = false;
+    for (unsigned i = 0; i < list.count; i++) {
+        struct model_job *job = model_find(m, list.at[i].id);
+        bool suspect = false;
+        if (!job->by_worker)
+            continue;
+        if (done++ == op->limit) {
+            more = true;
+            break;
+        }
+        for (unsigned s = 0; s < op->suspect_count; s++)
+            suspect |= op->suspects[s] == job->id;
+        given_back += !suspect;
+        charged += suspect;
+        dead +=
+            release(m, job, suspect ? RELEASE_CRASHED : RELEASE_GIVE_BACK, op->run_at, head->now) == JOB_DEAD;
+    }
+    free(list.at);
+    if (given_back != op->given_back || charged != op->charged || dead != op->dead || more != op->more)
+        model_wrong(m, "recovery gave back %u, charged %u, buried %u; it had to be %u, %u, %u",
+                    op->given_back, op->charged, op->dead, given_back, charged, dead);
+    return MQ_OK;
+}
