@@ -28,6 +28,15 @@ static void bulk_end(struct dispatch *d, struct bulk *bulk)
     bulk->done(bulk);
 }
 
+static void count_touched(struct bulk *bulk, const struct op_many *many)
+{
+    for (unsigned i = 0; i < many->touched_count; i++) {
+        bulk->signalled += many->step == STORE_CANCEL && many->holds[i];
+        if (buf_len(&bulk->ids) < bulk->ids_max * sizeof(job_id))
+            buf_add(&bulk->ids, &many->touched[i], sizeof(job_id));
+    }
+}
+
 static void chunk_done(struct store_op *op)
 {
     struct chunk *chunk = (struct chunk *)op;
@@ -40,6 +49,7 @@ static void chunk_done(struct store_op *op)
     } else {
         bulk->looked_at += chunk->many.looked_at;
         bulk->touched += chunk->many.touched_count;
+        count_touched(bulk, &chunk->many);
         buf_clear(&bulk->cursor);
         buf_add_slice(&bulk->cursor, chunk->many.next_cursor);
         tell_progress(d, bulk, "bulk.progress");
@@ -65,6 +75,7 @@ static void bulk_ask(struct dispatch *d, struct bulk *bulk)
     chunk->bulk = bulk;
     chunk->many.step = bulk->step;
     chunk->many.filter = bulk->filter;
+    chunk->many.reason = bulk->reason;
     chunk->many.since = bulk->since;
     chunk->many.limit = BULK_CHUNK;
     buf_add_slice(&chunk->cursor, buf_bytes(&bulk->cursor));
@@ -75,7 +86,8 @@ static void bulk_ask(struct dispatch *d, struct bulk *bulk)
 void dispatch_bulk(struct dispatch *d, struct bulk *bulk)
 {
     bulk->no = ++d->bulk_last;
-    bulk->touched = bulk->looked_at = 0;
+    bulk->touched = bulk->looked_at = bulk->signalled = 0;
+    bulk->ids = BUF_INIT;
     bulk->stopped = false;
     bulk->code = MQ_OK;
     bulk->cursor = BUF_INIT;

@@ -111,15 +111,20 @@ void dispatch_emit(struct dispatch *d, const struct event *event);
 /* ---- bulk steps ------------------------------------------------------------------------------------------- */
 
 struct bulk {
-    struct bulk *next, *prev;        /* dispatch's */
-    uint64_t no;                     /* dispatch's: its name in events and for BULK STOP */
-    enum store_verb step;            /* STORE_CANCEL, STORE_RETRY, STORE_DELETE, STORE_PROMOTE */
-    struct job_filter filter;        /* slices: the caller's until done */
-    wall_ms since;                   /* only what was there at this moment */
+    struct bulk *next, *prev; /* dispatch's */
+    uint64_t no;              /* dispatch's: its name in events and for BULK STOP */
+    enum store_verb step;     /* STORE_CANCEL, STORE_RETRY, STORE_DELETE, STORE_PROMOTE, STORE_TAKE_BACK */
+    struct job_filter filter; /* slices: the caller's until done */
+    struct slice reason;      /* of the step; likewise */
+    unsigned ids_max;         /* so many of those touched are named in `ids` */
+    wall_ms since;            /* only what was there at this moment */
     void (*done)(struct bulk *bulk); /* finished, stopped or failed */
     void *owner;
     /* answers */
     uint64_t touched, looked_at;
+    uint64_t
+        signalled;  /* of those touched: CANCEL of what runs, whose holder was told and which ends later */
+    struct buf ids; /* of job_id; the caller's: buf_release */
     bool stopped;
     enum mq_code code;
     struct mq_err err;

@@ -164,6 +164,16 @@ static void on_cancel(struct dispatch *d, const struct store_op *op)
         waiters_tell(d, step->id, JOB_CANCELLED);
 }
 
+static void on_take_back(struct dispatch *d, const struct store_op *op)
+{
+    const struct op_step *step = (const struct op_step *)op;
+    struct event event = event_of(d, "", step->id, op);
+    event.attempt = step->attempt;
+    event.message = step->reason.at ? step->reason : SLICE_EMPTY;
+    worker_release(d, step->id, step->holds, d->now);
+    ended(d, event, step->state);
+}
+
 static void on_step(struct dispatch *d, const struct store_op *op)
 {
     const struct op_step *step = (const struct op_step *)op;
@@ -190,6 +200,12 @@ static void on_many(struct dispatch *d, const struct store_op *op)
         if (many->step == STORE_CANCEL && signalled) {
             tell_next(d, "job.cancelling", id, op, &names);
             worker_cancel(d, id, many->holds[i], d->now);
+        } else if (many->step == STORE_TAKE_BACK) {
+            struct event event = event_of(d, "", id, op);
+            store_names_next(&names, &event.type, &event.queue);
+            event.message = many->reason.at ? many->reason : SLICE_EMPTY;
+            worker_release(d, id, many->holds[i], d->now);
+            ended(d, event, (enum job_state)many->states[i]);
         } else if (many->step == STORE_CANCEL || many->step == STORE_DELETE) {
             bool deleted = many->step == STORE_DELETE;
             tell_next(d, deleted ? "job.deleted" : "job.cancelled", id, op, &names);
@@ -238,12 +254,12 @@ static void on_group(struct dispatch *d, const struct store_op *op)
 }
 
 static void (*const on_verb[STORE_VERBS])(struct dispatch *, const struct store_op *) = {
-    [STORE_PUSH] = on_push,   [STORE_LEASE] = on_lease,     [STORE_COMPLETE] = on_complete,
-    [STORE_FAIL] = on_fail,   [STORE_RELEASE] = on_release, [STORE_NOTE] = on_note,
-    [STORE_PARK] = on_step,   [STORE_CANCEL] = on_cancel,   [STORE_RETRY] = on_step,
-    [STORE_DELETE] = on_step, [STORE_PROMOTE] = on_step,    [STORE_EDIT] = on_step,
-    [STORE_MANY] = on_many,   [STORE_QUEUE] = on_queue,     [STORE_SWEEP] = on_sweep,
-    [STORE_GROUP] = on_group,
+    [STORE_PUSH] = on_push,   [STORE_LEASE] = on_lease,         [STORE_COMPLETE] = on_complete,
+    [STORE_FAIL] = on_fail,   [STORE_RELEASE] = on_release,     [STORE_NOTE] = on_note,
+    [STORE_PARK] = on_step,   [STORE_CANCEL] = on_cancel,       [STORE_RETRY] = on_step,
+    [STORE_DELETE] = on_step, [STORE_PROMOTE] = on_step,        [STORE_EDIT] = on_step,
+    [STORE_MANY] = on_many,   [STORE_QUEUE] = on_queue,         [STORE_SWEEP] = on_sweep,
+    [STORE_GROUP] = on_group, [STORE_TAKE_BACK] = on_take_back,
 };
 
 void events_of_commit(struct dispatch *d, const struct store_op *op)

@@ -118,6 +118,7 @@ struct place {
     unsigned next_free;
     bool running; /* seen TAKEN */
     bool told_cancel, told_timeout;
+    bool released; /* a person gave its job back to the queue: what it says does not count any more */
     job_id id;
     uint64_t token;
     uint16_t attempt, crashes;
@@ -164,6 +165,8 @@ unsigned worker_room(const struct worker *worker);
 /* By its lease: a worker that lost a job may run on, while another has it again. */
 struct place *worker_place_of(struct dispatch *d, job_id id, uint64_t token, struct worker **owner);
 void worker_cancel(struct dispatch *d, job_id id, uint64_t token, mono_ms now);
+/* Its lease is gone by a person's word: never begun it is never begun, begun it is stopped as worker_cancel does. */
+void worker_release(struct dispatch *d, job_id id, uint64_t token, mono_ms now);
 /* It is (or was, when its process ended) on that worker's CPU. */
 bool worker_has_on_cpu(const struct worker *worker, job_id id);
 void place_free(struct worker *worker, struct place *place);

@@ -36,17 +36,24 @@ static void kill_worker(struct worker *worker, const char *why, job_id id)
 
 /* ---- not started --------------------------------------------------------------------------------------------- */
 
-/* Takes the job back unless the worker began it in this moment: the slot's compare-and-set decides. */
-static void take_back(struct worker *worker, struct place *place)
+/* Revokes the slot unless the worker began the job in this moment: its compare-and-set decides. */
+static bool withdraw(struct worker *worker, struct place *place)
 {
-    struct dispatch *d = worker->d;
     unsigned slot = (unsigned)(place - worker->places);
     if (!slot_move(worker->page, slot, SLOT_GIVEN, SLOT_REVOKED))
-        return;
-    outcome_release(worker, place, RELEASE_GIVE_BACK, d->wall, SLICE("not started: its worker is busy"));
+        return false;
     place->state = PLACE_REVOKED;
     worker->held--;
     worker->revoked++;
+    return true;
+}
+
+static void take_back(struct worker *worker, struct place *place)
+{
+    struct dispatch *d = worker->d;
+    if (!withdraw(worker, place))
+        return;
+    outcome_release(worker, place, RELEASE_GIVE_BACK, d->wall, SLICE("not started: its worker is busy"));
     d->stats.taken_back++;
 }
 
@@ -95,7 +102,8 @@ void watch_jump(struct dispatch *d, mono_ms now)
     DL_FOREACH (d->pools, pool)
         DL_FOREACH (pool->workers, worker)
             for (unsigned i = 0; i < worker->slots && worker->held && !worker->killed; i++)
-                if (worker->places[i].state == PLACE_HELD && worker->state != WORKER_LOST)
+                if (worker->places[i].state == PLACE_HELD && !worker->places[i].released &&
+                    worker->state != WORKER_LOST)
                     renew(worker, &worker->places[i], now);
 }
 
@@ -121,6 +129,17 @@ void worker_cancel(struct dispatch *d, job_id id, uint64_t token, mono_ms now)
     tell(worker, place, FRAME_CANCEL, false);
 }
 
+void worker_release(struct dispatch *d, job_id id, uint64_t token, mono_ms now)
+{
+    struct worker *worker;
+    struct place *place = worker_place_of(d, id, token, &worker);
+    if (!place)
+        return; /* a consumer's outside; it learns of it when it speaks */
+    place->released = true;
+    if (!withdraw(worker, place))
+        worker_cancel(d, id, token, now);
+}
+
 /* Told, then ended hard, and if it does not let itself be ended because it has the CPU, its worker is killed. */
 static void watch_end(struct worker *worker, struct place *place, mono_ms now)
 {
@@ -136,7 +155,11 @@ static void watch_end(struct worker *worker, struct place *place, mono_ms now)
         tell(worker, place, place->told_timeout ? FRAME_TIMEOUT : FRAME_CANCEL, true);
     }
     if (now >= place->kill_at && worker_has_on_cpu(worker, place->id))
-        kill_worker(worker, place->told_timeout ? "timeout" : "cancel", place->id);
+        kill_worker(worker,
+                    place->released       ? "release"
+                    : place->told_timeout ? "timeout"
+                                          : "cancel",
+                    place->id);
 }
 
 /* ---- all of a worker ---------------------------------------------------------------------------------------------- */
@@ -157,7 +180,7 @@ static void watch_place(struct worker *worker, struct place *place, bool alive, 
         return;
     }
     *waiting += !place->running && now - place->given_at >= WATCH_EVERY_MS;
-    if (alive && now >= place->renew_at)
+    if (alive && !place->released && now >= place->renew_at)
         renew(worker, place, now);
     if (place->running)
         watch_end(worker, place, now);

@@ -216,7 +216,8 @@ static void on_log(struct worker *worker, const struct frame *frame)
     }
     for (unsigned i = 0; i < worker->slots; i++) {
         struct place *place = &worker->places[i];
-        if (place->state != PLACE_HELD || place->id != line->id || place->log_lines > LOG_LINES_PER_ATTEMPT)
+        if (place->state != PLACE_HELD || place->released || place->id != line->id ||
+            place->log_lines > LOG_LINES_PER_ATTEMPT)
             continue;
         if (++place->log_lines > LOG_LINES_PER_ATTEMPT)
             checked.text = SLICE("(too many log lines: the rest of this attempt's are dropped)");
@@ -229,7 +230,7 @@ static void on_progress(struct worker *worker, const struct frame *frame)
 {
     const struct frame_progress *progress = &frame->progress;
     struct place *place = place_named(worker, progress->slot, progress->id);
-    if (!place || place->state != PLACE_HELD)
+    if (!place || place->state != PLACE_HELD || place->released)
         return;
     if (!(progress->fraction >= 0 && progress->fraction <= 1)) /* NaN is not, too */
         return;
@@ -238,13 +239,25 @@ static void on_progress(struct worker *worker, const struct frame *frame)
     submit_own(worker->d, &note->op);
 }
 
+/* A job that a person released has ended in its old worker: somebody else has it, and nothing comes of this. */
+static void log_unheard(const struct worker *worker, const struct place *place, const char *how)
+{
+    char text[JOB_ID_TEXT_BYTES];
+    log_event(LOG_INFO, "job.released_ended", LOG_STR("id", id_format(text, place->id)),
+              LOG_SLICE("type", place->spec.type), LOG_SLICE("queue", place->spec.queue),
+              LOG_INT("attempt", place->attempt), LOG_STR("worker", worker->name), LOG_STR("how", how));
+}
+
 static void on_done(struct worker *worker, const struct frame *frame)
 {
     struct place *place = place_named(worker, frame->done.slot, frame->done.id);
     if (!place || place->state != PLACE_HELD)
         return; /* taken back, and the worker lies; or a slot we never gave */
     worker->done++;
-    outcome_done(worker, place, &frame->done);
+    if (place->released)
+        log_unheard(worker, place, "done");
+    else
+        outcome_done(worker, place, &frame->done);
     place_free(worker, place);
 }
 
@@ -254,7 +267,10 @@ static void on_failed(struct worker *worker, const struct frame *frame)
     if (!place || place->state != PLACE_HELD)
         return;
     worker->failed++;
-    outcome_failed(worker, place, &frame->failed);
+    if (place->released)
+        log_unheard(worker, place, "failed");
+    else
+        outcome_failed(worker, place, &frame->failed);
     place_free(worker, place);
 }
 
@@ -392,18 +408,29 @@ static void release_lost(struct worker *worker, struct place *place, bool guilty
                     slice_of(text));
 }
 
+/* It also holds an earlier attempt of this job, which a person released: the page does not tell which had the CPU. */
+static bool has_released(const struct worker *worker, job_id id)
+{
+    for (unsigned i = 0; i < worker->slots; i++)
+        if (worker->places[i].state == PLACE_HELD && worker->places[i].released && worker->places[i].id == id)
+            return true;
+    return false;
+}
+
 void dispatch_worker_lost(struct dispatch *d, struct worker *worker, const char *how, bool innocent,
                           wall_ms wall)
 {
     struct ask *ask;
     d->wall = wall;
     job_id on_cpu = innocent ? 0 : atomic_load(&worker->page->on_cpu);
+    if (has_released(worker, on_cpu))
+        on_cpu = 0;
     worker->state = WORKER_LOST;
     if (!innocent)
         d->stats.workers_lost++;
     for (unsigned i = 0; i < worker->slots; i++) {
         struct place *place = &worker->places[i];
-        if (place->state == PLACE_HELD)
+        if (place->state == PLACE_HELD && !place->released)
             release_lost(worker, place, on_cpu && place->id == on_cpu, how, wall);
         if (place->state != PLACE_FREE)
             place_free(worker, place);
@@ -419,7 +446,9 @@ void dispatch_worker_give_back(struct dispatch *d, struct worker *worker, wall_m
     d->wall = wall;
     for (unsigned i = 0; i < worker->slots; i++)
         if (worker->places[i].state == PLACE_HELD) {
-            outcome_release(worker, &worker->places[i], RELEASE_GIVE_BACK, wall, SLICE("the server stopped"));
+            if (!worker->places[i].released)
+                outcome_release(worker, &worker->places[i], RELEASE_GIVE_BACK, wall,
+                                SLICE("the server stopped"));
             place_free(worker, &worker->places[i]);
         }
 }

@@ -113,6 +113,14 @@ enum mq_code arg_states(uint32_t *mask, struct slice text, struct mq_err *err)
     return MQ_OK;
 }
 
+enum mq_code arg_reason(struct slice *out, struct slice text, size_t most, struct mq_err *err)
+{
+    if (text.len > most)
+        return mq_fail(err, MQ_TOOBIG, "REASON has %zu bytes, the limit is %zu", text.len, most);
+    *out = text;
+    return MQ_OK;
+}
+
 #define AGE_MAX_MS (36525LL * 86400000) /* a century */
 
 static enum mq_code age(wall_ms *out, const char *what, struct slice text, wall_ms now, struct mq_err *err)
@@ -135,11 +143,12 @@ static enum mq_code named(struct slice *out, const char *what, struct slice text
 enum mq_code arg_filter(struct job_filter *filter, struct options *options, wall_ms now, bool *known,
                         struct mq_err *err)
 {
-    static const char *const names[] = {"STATE", "QUEUE", "TYPE", "TAG", "OLDER", "NEWER"};
+    static const char *const names[] = {"STATE", "QUEUE", "TYPE", "TAG", "HOLDER", "OLDER", "NEWER"};
+    const unsigned count = sizeof names / sizeof *names;
     unsigned which = 0;
-    while (which < 6 && !options_is(options, names[which]))
+    while (which < count && !options_is(options, names[which]))
         which++;
-    *known = which < 6;
+    *known = which < count;
     if (!*known)
         return MQ_OK;
     enum mq_code code = options_value(options, err);
@@ -155,6 +164,9 @@ enum mq_code arg_filter(struct job_filter *filter, struct options *options, wall
     case 3:
         return named(&filter->tag, "tag", options->value, err);
     case 4:
+        filter->holder = options->value; /* a client's own name for itself: any text */
+        return MQ_OK;
+    case 5:
         return age(&filter->before, "OLDER", options->value, now, err);
     default:
         return age(&filter->after, "NEWER", options->value, now, err);

@@ -43,12 +43,16 @@ enum mq_code arg_token(uint64_t *out, struct slice text, struct mq_err *err);
 enum mq_code arg_duration(int64_t *out, const char *what, struct slice text, int64_t least, int64_t most,
                           bool bare_ms, struct mq_err *err);
 
+/* A person's words about a step, kept with what it did. */
+#define REASON_MAX_BYTES 1024
+enum mq_code arg_reason(struct slice *out, struct slice text, size_t most, struct mq_err *err);
+
 /* "ready,running" as a mask. */
 enum mq_code arg_states(uint32_t *mask, struct slice text, struct mq_err *err);
 /*
- * One of STATE QUEUE TYPE TAG OLDER NEWER, whose name has just been taken. *known is false, and nothing is done,
- * for any other.
+ * One of FILTER_OPTIONS, whose name has just been taken. *known is false, and nothing is done, for any other.
  */
+#define FILTER_OPTIONS "STATE QUEUE TYPE TAG HOLDER OLDER NEWER"
 enum mq_code arg_filter(struct job_filter *filter, struct options *options, wall_ms now, bool *known,
                         struct mq_err *err);
 

@@ -78,7 +78,7 @@ enum mq_code cmd_jobs(struct call *call, struct mq_err *err)
 {
     struct op_list *op = CALL_OP(call, struct op_list);
     struct options options =
-        options_of("JOBS", "STATE QUEUE TYPE TAG OLDER NEWER LIMIT ORDER CURSOR", call->args, call->count);
+        options_of("JOBS", FILTER_OPTIONS " LIMIT ORDER CURSOR", call->args, call->count);
     op->limit = LIMIT_DEFAULT;
     op->budget = LOOK_MAX;
     op->newest_first = true;

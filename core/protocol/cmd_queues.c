@@ -146,8 +146,6 @@ static enum mq_code change_queue(struct call *call, int change, struct mq_err *e
     return MQ_OK;
 }
 
-#define REASON_MAX_BYTES 1024
-
 enum mq_code cmd_pause(struct call *call, struct mq_err *err)
 {
     struct options options = options_of("PAUSE", "REASON", call->args + 1, call->count - 1);

@@ -83,6 +83,15 @@ union step_call {
 command_run cmd_cancel, cmd_retry, cmd_delete, cmd_promote, cmd_edit, cmd_purge, cmd_bulk_list, cmd_bulk_stop;
 command_answer answer_step;
 
+/* cmd_release.c */
+struct release_call {
+    struct bulk bulk; /* first: see where.h */
+    struct op_step *ones;
+    unsigned count, open; /* by id: how many, and of them under way */
+    struct slice reason, by;
+};
+command_run cmd_release;
+
 /* stream.c */
 command_run cmd_events;
 

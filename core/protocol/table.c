@@ -9,6 +9,7 @@ const char *const group_names[GROUPS] = {"producer", "consumer", "inspection", "
     "QUEUE name|only jobs of this queue\n"                                                                   \
     "TYPE name|only jobs of this type\n"                                                                     \
     "TAG name|only jobs with this tag\n"                                                                     \
+    "HOLDER name|only running jobs of this worker, or of the client that calls itself so\n"                  \
     "OLDER duration|only jobs that came into their state longer ago than this\n"                             \
     "NEWER duration|only jobs that came into their state since then\n"
 #define REPLY_BULK                                                                                           \
@@ -243,7 +244,8 @@ const struct command commands[] = {
     },
     {
         .name = "JOBS",
-        .args = "[STATE s[,s]] [QUEUE q] [TYPE t] [TAG t] [OLDER d] [NEWER d] [LIMIT n] [ORDER o] [CURSOR c]",
+        .args = "[STATE s[,s]] [QUEUE q] [TYPE t] [TAG t] [HOLDER h] [OLDER d] [NEWER d] [LIMIT n] [ORDER o] "
+                "[CURSOR c]",
         .max = -1,
         .flags = CMD_READ,
         .group = GROUP_INSPECT,
@@ -368,11 +370,43 @@ const struct command commands[] = {
         .run = cmd_cancel,
         .answer = answer_step,
         .summary = "Stop a job that has not ended. A running one is told to stop, and killed after a grace.",
-        .reply = REPLY_STEP REPLY_BULK ". By id there is also `signalled` (it runs, and its holder was told: "
-                                       "it ends soon, and an event says when)",
+        .reply = REPLY_STEP REPLY_BULK
+        ". There is also `signalled`: by id, whether it runs and its holder was told; with WHERE, how many "
+        "of "
+        "those touched. Such a job ends soon, and an event says when and how: `job.cancelled`, or "
+        "`job.succeeded` if it was quicker. A job that has ended already is refused with WRONGSTATE, and "
+        "the message says how it ended",
         .options = "REASON text|kept in the record; at most 1 KiB\n" OPTIONS_FILTER
                    "ALL|with WHERE: every job that has not ended\n",
         .errors = "BADARG NOTFOUND WRONGSTATE",
+        .since = "0.1",
+    },
+    {
+        .name = "RELEASE",
+        .args = "id [id ...] [REASON text] [BY name] | WORKER name [...] | WHERE filter ...",
+        .min = 1,
+        .max = -1,
+        .flags = CMD_CHANGE,
+        .group = GROUP_CONTROL,
+        .op_bytes = sizeof(struct release_call),
+        .run = cmd_release,
+        .summary =
+            "Take running jobs from whoever holds them: back to their queues at once, and the attempt is "
+            "not charged.",
+        .reply =
+            "with ids: an array with a map each, in their order: `id`, `released`, `state` (now; cancelled "
+            "if "
+            "that was asked for before), `holder` (who had it), `attempt` (the one broken off), `error` (why "
+            "not, or null). With WORKER and WHERE: " REPLY_BULK
+            ", and `jobs` (the ids of the first 1000 of them). The holder's token is stale from then on: its "
+            "ACK, NACK and EXTEND get LOST. A handler in a worker of this server is stopped as CANCEL stops "
+            "it; whatever it still does or says counts for nothing, and the job may run elsewhere meanwhile",
+        .options = "REASON text|kept with the attempt; at most 1 KiB\n"
+                   "BY name|who does it; else the user whose process is connected\n" OPTIONS_FILTER
+                   "ALL|with WHERE: every running job\n",
+        .errors = "BADARG TOOBIG",
+        .example = "> RELEASE 01KCW9T3E4H2M REASON 'the host is gone'\n1)  1) \"id\"\n    2) "
+                   "\"01KCW9T3E4H2M\"\n    3) \"released\"\n    4) (integer) 1\n    ...\n",
         .since = "0.1",
     },
     {

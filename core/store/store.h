@@ -40,25 +40,26 @@ struct store;
 
 enum store_verb {
     /* changes, in one commit a batch */
-    STORE_PUSH,     /* struct op_push */
-    STORE_LEASE,    /* struct op_lease */
-    STORE_COMPLETE, /* struct op_complete */
-    STORE_FAIL,     /* struct op_fail */
-    STORE_RELEASE,  /* struct op_release */
-    STORE_EXTEND,   /* struct op_extend */
-    STORE_NOTE,     /* struct op_note: progress, log lines */
-    STORE_PARK,     /* struct op_step: by id and token, running -> ready and parked */
-    STORE_CANCEL,   /* struct op_step */
-    STORE_RETRY,    /* struct op_step */
-    STORE_DELETE,   /* struct op_step */
-    STORE_PROMOTE,  /* struct op_step */
-    STORE_EDIT,     /* struct op_step: a new payload */
-    STORE_MANY,     /* struct op_many: a step for all that a filter finds */
-    STORE_QUEUE,    /* struct op_queue: pause, resume, drain, limit */
-    STORE_SWEEP,    /* struct op_sweep: what time does: due, expired, lost, old */
-    STORE_UNPARK,   /* struct op_unpark */
-    STORE_RECOVER,  /* struct op_recover: at start, leases of workers that are gone */
-    STORE_GROUP,    /* struct op_group: several changes, all or none */
+    STORE_PUSH,      /* struct op_push */
+    STORE_LEASE,     /* struct op_lease */
+    STORE_COMPLETE,  /* struct op_complete */
+    STORE_FAIL,      /* struct op_fail */
+    STORE_RELEASE,   /* struct op_release */
+    STORE_EXTEND,    /* struct op_extend */
+    STORE_NOTE,      /* struct op_note: progress, log lines */
+    STORE_PARK,      /* struct op_step: by id and token, running -> ready and parked */
+    STORE_CANCEL,    /* struct op_step */
+    STORE_RETRY,     /* struct op_step */
+    STORE_DELETE,    /* struct op_step */
+    STORE_PROMOTE,   /* struct op_step */
+    STORE_EDIT,      /* struct op_step: a new payload */
+    STORE_TAKE_BACK, /* struct op_step: running -> ready, whoever holds it */
+    STORE_MANY,      /* struct op_many: a step for all that a filter finds */
+    STORE_QUEUE,     /* struct op_queue: pause, resume, drain, limit */
+    STORE_SWEEP,     /* struct op_sweep: what time does: due, expired, lost, old */
+    STORE_UNPARK,    /* struct op_unpark */
+    STORE_RECOVER,   /* struct op_recover: at start, leases of workers that are gone */
+    STORE_GROUP,     /* struct op_group: several changes, all or none */
     /* reads, each of one snapshot */
     STORE_GET,    /* struct op_get */
     STORE_LIST,   /* struct op_list */
@@ -214,7 +215,8 @@ struct op_note {
 
 /*
  * One person's step on one job. RETRY begins a new life (no attempts, no crashes, no expiry; the history stays);
- * of a retrying job it is only the next attempt, now.
+ * of a retrying job it is only the next attempt, now. TAKE_BACK is RELEASE_GIVE_BACK without the holder's word: the
+ * attempt is not charged, and the holder's token is stale from then on.
  */
 struct op_step {
     struct store_op op;
@@ -222,27 +224,31 @@ struct op_step {
     uint64_t token;       /* PARK: of the lease */
     struct slice payload; /* EDIT; RETRY: the new one if `edit` */
     bool edit;
-    struct slice reason; /* CANCEL: kept as the status' note; may be empty */
+    struct slice reason; /* CANCEL: kept as the status' note; TAKE_BACK: with the attempt. May be empty */
+    bool want_holder;    /* also answer `holder` */
     wall_ms run_at; /* RETRY, PROMOTE: 0 for at once. Later than now: a scheduled (PROMOTE) or retrying (both)
                             job gets this time and keeps its state; RETRY of any other answers BADARG */
     /* answers */
     enum job_state was, state;
-    bool signalled; /* CANCEL of a running job: its holder is told, state stays running */
-    uint64_t holds; /* that holder's token */
+    bool signalled;      /* CANCEL of a running job: its holder is told, state stays running */
+    uint64_t holds;      /* that holder's token; of TAKE_BACK, the one that is stale now */
+    uint16_t attempt;    /* TAKE_BACK: the one that was broken off */
+    struct slice holder; /* who holds or held it, if it ran and want_holder; in op.memory */
 };
 
 /* What a listing or a bulk step looks for. An empty slice, a zero mask, a zero time: anything. */
 struct job_filter {
     uint32_t states; /* bit (1 << state) */
     struct slice queue, type, tag;
-    wall_ms before; /* came into its state before this moment */
-    wall_ms after;  /* ... at or after this one */
+    struct slice holder; /* of running jobs */
+    wall_ms before;      /* came into its state before this moment */
+    wall_ms after;       /* ... at or after this one */
 };
 
 #define CURSOR_MAX_BYTES 80
 
 /*
- * One chunk of a bulk step: CANCEL, RETRY, DELETE or PROMOTE. Looks at no more than `limit` jobs, in the order
+ * One chunk of a bulk step: CANCEL, RETRY, DELETE, PROMOTE or TAKE_BACK. Looks at no more than `limit` jobs, in the order
  * of the index that the filter names, and only at jobs that came into their state before `since`, so that what
  * falls back in is not met again. Call again with the cursor until `finished`.
  */
@@ -250,6 +256,7 @@ struct op_many {
     struct store_op op;
     enum store_verb step;
     struct job_filter filter;
+    struct slice reason; /* of the step */
     wall_ms since;
     unsigned limit;
     struct slice cursor; /* empty at first; then next_cursor of the chunk before, copied by the caller: hex
@@ -259,7 +266,8 @@ struct op_many {
     bool finished;
     unsigned looked_at;
     job_id *touched; /* in op.memory; for running jobs that were signalled too */
-    uint64_t *holds; /* their tokens if signalled, else 0 */
+    uint64_t *holds; /* their tokens if signalled or taken back, else 0 */
+    uint8_t *states; /* what each is now; an enum job_state */
     unsigned touched_count;
     struct slice names; /* if op.want_names: for store_names_next, in the order of `touched` */
 };

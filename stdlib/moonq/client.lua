@@ -57,6 +57,7 @@ end
 ---@field type? string
 ---@field tag? string
 ---@field older? number|string
+---@field holder? string              of running jobs: a worker's name, or a client's
 ---@field newer? number|string
 
 ---@class moonq.Client
@@ -96,9 +97,10 @@ local push_options = {
   { "keep", duration },
 }
 local filter_options = {
-  { "state", joined }, { "queue", as_is }, { "type", as_is }, { "tag", as_is }, { "older", duration },
-  { "newer", duration },
+  { "state", joined }, { "queue", as_is }, { "type", as_is }, { "tag", as_is }, { "holder", as_is },
+  { "older", duration }, { "newer", duration },
 }
+local release_options = { { "reason", as_is }, { "by", as_is } }
 local page_options = { { "limit", as_is }, { "order", as_is }, { "cursor", as_is } }
 
 --- Adds "NAME value" for each option given; an option that nobody knows is the caller's mistake.
@@ -576,7 +578,7 @@ end
 -- ---- control ---------------------------------------------------------------------------------------------------
 
 --- Cancels a job; one that is running is told to stop (`signalled`). Raises: NOTFOUND, WRONGSTATE.
----@return table answer              { id, was, state, signalled }
+---@return table answer              { id, was, state, signalled }; an event says when it has really ended
 function Client:cancel(id, reason)
   if reason then
     return self:call("CANCEL", id, "REASON", reason)
@@ -607,10 +609,29 @@ function Client:promote(id)
   return self:call("PROMOTE", id)
 end
 
+--- Takes running jobs from whoever holds them: ready again at once, uncharged; what their holder says gets LOST.
+---
+--- Raises: BADARG.
+---@param ids string|string[]
+---@param opts? { reason?: string, by?: string }
+---@return table answer              { id, released, state, holder, attempt, error }; for a list of ids, a list
+function Client:release(ids, opts)
+  local words = add_options({ "RELEASE", unpack(one_or_more(ids)) }, opts or {}, release_options)
+  local answers = shaped(words, request(self, words))
+  return type(ids) == "table" and answers or answers[1]
+end
+
+--- The same for all that a worker of the server, or a client of this name, holds.
+---@return table answer              { touched, looked_at, stopped, bulk, jobs }
+function Client:release_worker(name, opts)
+  local words = add_options({ "RELEASE", "WORKER", name }, opts or {}, release_options)
+  return shaped(words, request(self, words, 24 * 3600))
+end
+
 --- A step for all that a filter finds, in chunks; returns when it is done. Closing the client stops it.
 ---
 --- Raises: BADARG.
----@param step "CANCEL"|"RETRY"|"DELETE"|"PROMOTE"
+---@param step "CANCEL"|"RETRY"|"DELETE"|"PROMOTE"|"RELEASE"
 ---@param filter moonq.Filter
 ---@return table answer              { touched, looked_at, stopped, bulk }
 function Client:where(step, filter)

@@ -423,6 +423,7 @@ void check_rest(void)
         check_running(&m->jobs[i]);
     for (unsigned i = 0; i < m->queue_count; i++)
         check_hint(&m->queues[i]);
+    workers_check_rest();
     clients_check_rest();
     check_told();
 }

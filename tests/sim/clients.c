@@ -201,7 +201,9 @@ static struct request *step_new(enum store_verb verb, const char *what,
 
 static struct request *some_step(void)
 {
-    switch (dice(5)) {
+    switch (dice(6)) {
+    case 5:
+        return step_new(STORE_TAKE_BACK, "RELEASE", is_running);
     case 0:
         return step_new(STORE_CANCEL, "CANCEL", may_wait);
     case 1:
@@ -227,6 +229,14 @@ void step_cancel_running(void);
 void step_cancel_running(void)
 {
     struct request *request = step_new(STORE_CANCEL, "CANCEL", is_running);
+    if (request)
+        submit(request);
+}
+
+void step_release(void);
+void step_release(void)
+{
+    struct request *request = step_new(STORE_TAKE_BACK, "RELEASE", is_running);
     if (request)
         submit(request);
 }
@@ -262,11 +272,14 @@ static void some_filter(struct job_filter *filter)
         1u << JOB_READY | 1u << JOB_RUNNING | 1u << JOB_DEAD,
         0,
     };
+    static const char *const holders[] = {"main.1", "main.2", "mail.3", "main.4", "client.0", "client.1"};
     filter->states = states[dice(sizeof states / sizeof *states)];
     if (chance(50))
         filter->queue = slice_of(queue_names[dice(QUEUES)]);
     if (chance(20))
         filter->type = slice_of(type_names[dice(JOB_TYPES)]);
+    if (chance(10))
+        filter->holder = slice_of(holders[dice(sizeof holders / sizeof *holders)]);
     if (chance(20))
         filter->before = sim.wall - dice(3000);
     if (chance(20))
@@ -275,8 +288,9 @@ static void some_filter(struct job_filter *filter)
 
 static enum store_verb bulk_verb(void)
 {
-    static const enum store_verb verbs[] = {STORE_CANCEL, STORE_RETRY, STORE_DELETE, STORE_PROMOTE};
-    return verbs[dice(4)];
+    static const enum store_verb verbs[] = {STORE_CANCEL, STORE_RETRY, STORE_DELETE, STORE_PROMOTE,
+                                            STORE_TAKE_BACK};
+    return verbs[dice(5)];
 }
 
 /* In chunks of a few, straight to the store. */
@@ -299,6 +313,7 @@ static void bulk_done(struct bulk *bulk)
     if (bulk->code != MQ_OK && bulk->code != MQ_NOSPACE)
         sim_wrong("a bulk step ends with %s", mq_code_name(bulk->code));
     sim.bulks--;
+    buf_release(&bulk->ids);
     free(bulk);
 }
 
@@ -308,6 +323,7 @@ void step_bulk(void)
     struct bulk *bulk = calloc(1, sizeof *bulk);
     bulk->step = bulk_verb();
     some_filter(&bulk->filter);
+    bulk->ids_max = dice(3);
     bulk->since = sim.wall + 1;
     bulk->done = bulk_done;
     say("a bulk step (verb %d) by a filter", (int)bulk->step);

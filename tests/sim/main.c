@@ -158,6 +158,8 @@ static void on_answered(const struct ticket *ticket)
 {
     const struct store_op *op = ticket->op;
     uint64_t *orphan = &sim.orphans[sim.orphan_count % 64];
+    if (op->code == MQ_OK)
+        workers_released(op);
     if (ticket->ours || op->code != MQ_NOSPACE)
         return;
     if (op->verb == STORE_LEASE || op->verb == STORE_SWEEP)

@@ -202,7 +202,7 @@ static enum mq_code apply(struct model *m, const struct store_op *op)
         [STORE_RETRY] = apply_step,  [STORE_DELETE] = apply_step,     [STORE_PROMOTE] = apply_step,
         [STORE_EDIT] = apply_step,   [STORE_MANY] = apply_many,       [STORE_QUEUE] = apply_queue,
         [STORE_SWEEP] = apply_sweep, [STORE_UNPARK] = apply_unpark,   [STORE_RECOVER] = apply_recover,
-        [STORE_GROUP] = apply_group,
+        [STORE_GROUP] = apply_group, [STORE_TAKE_BACK] = apply_step,
     };
     return verbs[op->verb](m, op);
 }

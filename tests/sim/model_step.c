@@ -18,6 +18,8 @@ static bool step_allowed(enum store_verb verb, enum job_state state)
         return waits || ended;
     case STORE_PROMOTE:
         return state == JOB_SCHEDULED || state == JOB_RETRYING;
+    case STORE_TAKE_BACK:
+        return state == JOB_RUNNING;
     default: /* EDIT */
         return waits || (ended && state != JOB_SUCCEEDED);
     }
@@ -47,6 +49,8 @@ static enum job_state do_step(struct model *m, struct model_job *job, const stru
     case STORE_EDIT:
         set_payload(job, op->payload);
         return job->state;
+    case STORE_TAKE_BACK:
+        return release(m, job, RELEASE_GIVE_BACK, 0, now);
     case STORE_RETRY:
         if (op->edit)
             set_payload(job, op->payload);
@@ -83,9 +87,11 @@ enum mq_code apply_step(struct model *m, const struct store_op *head)
     if (op->was != before.state || op->state != after)
         model_wrong(m, "job %s: the step answered %s -> %s; it had to be %s -> %s", before.name,
                     state_name(op->was), state_name(op->state), state_name(before.state), state_name(after));
-    if (op->signalled != signalled || (signalled && op->holds != before.token))
-        model_wrong(m, "job %s: CANCEL answered signalled %d, token %llu", before.name, op->signalled,
-                    (unsigned long long)op->holds);
+    bool taken = head->verb == STORE_TAKE_BACK;
+    if (op->signalled != signalled || ((signalled || taken) && op->holds != before.token) ||
+        (taken && op->attempt != before.attempt))
+        model_wrong(m, "job %s: the step answered signalled %d, token %llu, attempt %u", before.name,
+                    op->signalled, (unsigned long long)op->holds, op->attempt);
     return MQ_OK;
 }
 
@@ -99,6 +105,8 @@ bool model_fits(const struct model_job *job, const struct job_filter *filter)
     return (!filter->states || filter->states >> job->state & 1) &&
            (!filter->queue.len || slice_equal(filter->queue, slice_of(job->queue))) &&
            (!filter->type.len || slice_equal(filter->type, slice_of(job->type))) && !has_tag(filter->tag) &&
+           (!filter->holder.len ||
+            (job->state == JOB_RUNNING && slice_equal(filter->holder, slice_of(job->holder)))) &&
            (!filter->before || job->since < filter->before) &&
            (!filter->after || job->since >= filter->after);
 }
@@ -125,11 +133,17 @@ enum mq_code apply_many(struct model *m, const struct store_op *head)
             model_wrong(m, "the bulk step touched job %s, which it must not", job ? job->name : "(none)");
             return MQ_OK;
         }
-        uint64_t holds = op->step == STORE_CANCEL && job->state == JOB_RUNNING ? job->token : 0;
+        bool held = job->state == JOB_RUNNING && (op->step == STORE_CANCEL || op->step == STORE_TAKE_BACK);
+        uint64_t holds = held ? job->token : 0;
+        char name[MODEL_TEXT];
+        strcpy(name, job->name);
         if (op->holds[i] != holds)
             model_wrong(m, "job %s: the bulk step answered token %llu", job->name,
                         (unsigned long long)op->holds[i]);
-        do_step(m, job, &step, head->now);
+        enum job_state after = do_step(m, job, &step, head->now);
+        if (op->states[i] != after)
+            model_wrong(m, "job %s: the bulk step answered %s, it had to be %s", name,
+                        state_name((enum job_state)op->states[i]), state_name(after));
     }
     return MQ_OK;
 }

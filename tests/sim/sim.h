@@ -115,11 +115,14 @@ struct sim {
     mono_ms rests_until;  /* all was refused: dispatch may rest so long */
     uint64_t orphans[64]; /* leases whose outcome was refused: they stay until they run out */
     unsigned orphan_count;
+    uint64_t taken[256]; /* leases that a person ended, and dispatch knows: no word of their holders counts */
+    unsigned taken_count;
     bool disturbed; /* a clock jumped, the loop stood still, the disk was full, and it is not over yet */
     uint64_t disturbed_at; /* the last lease of the last time: those before may run out for that reason */
     /* what dispatch may do just now: see workers.c */
     struct seat *feeding, *losing;
     bool losing_innocent;
+    bool losing_doubtful; /* on its CPU is a job of which it has two attempts, one of them released */
     job_id fed[64]; /* jobs that a worker answered lately */
     unsigned fed_count;
     job_id to_release[64];
@@ -175,6 +178,8 @@ void workers_finish_all(void); /* calm: each does well all that it has */
 void workers_stop_all(void);   /* a clean stop: some finish, the others give back */
 unsigned workers_suspects(job_id *ids);
 void workers_submitted(const struct ticket *ticket); /* may dispatch do this now? */
+void workers_released(const struct store_op *op);    /* dispatch was told of this RELEASE, or of many */
+void workers_check_rest(void);
 struct dispatch_host workers_host(void);
 
 /* The store's contents against the model. `deep`: every index, too. */

@@ -93,6 +93,54 @@ static void forget_said(struct seat *seat)
     seat->job_count = kept;
 }
 
+/* ---- what people took from it -------------------------------------------------------------------------------- */
+
+static void take(uint64_t token)
+{
+    sim.taken[sim.taken_count++ % 256] = token;
+}
+
+static bool is_taken(uint64_t token)
+{
+    for (unsigned i = 0; i < 256; i++)
+        if (sim.taken[i] == token)
+            return true;
+    return false;
+}
+
+void workers_released(const struct store_op *op)
+{
+    const struct op_many *many = (const struct op_many *)op;
+    const struct op_group *group = (const struct op_group *)op;
+    if (op->verb == STORE_TAKE_BACK)
+        take(((const struct op_step *)op)->holds);
+    for (unsigned i = 0; op->verb == STORE_MANY && many->step == STORE_TAKE_BACK && i < many->touched_count;
+         i++)
+        take(many->holds[i]);
+    for (unsigned i = 0; op->verb == STORE_GROUP && i < group->count; i++)
+        workers_released(group->members[i]);
+}
+
+/* It also has an earlier attempt of this job, which was taken: then nobody knows which of the two had the CPU. */
+static bool has_taken(const struct seat *seat, job_id id)
+{
+    for (unsigned i = 0; i < seat->job_count; i++)
+        if (seat->jobs[i].id == id && is_taken(seat->jobs[i].token) && !is_revoked(seat, &seat->jobs[i]))
+            return true;
+    return false;
+}
+
+void workers_check_rest(void)
+{
+    for (unsigned i = 0; i < SEATS; i++)
+        for (unsigned k = 0; k < sim.seats[i].job_count; k++) {
+            struct fake_job *job = &sim.seats[i].jobs[k];
+            if (is_taken(job->token) && !job->told && !is_revoked(&sim.seats[i], job) && !sim.seats[i].doomed)
+                sim_wrong("%s was released, and worker %s, which has it, was not told", name_of(job->id),
+                          sim.seats[i].name);
+        }
+}
+
 /* ---- what it is told ------------------------------------------------------------------------------------------- */
 
 static void take_job(struct seat *seat, const struct frame_job *told)
@@ -105,7 +153,7 @@ static void take_job(struct seat *seat, const struct frame_job *told)
         sim_wrong("worker %s got %s, and has no slot for it", seat->name, name_of(told->id));
     if (told->token > sim.model.last_token)
         sim_wrong("%s was given to a worker before its lease is on disk", name_of(told->id));
-    if (job && job->token == told->token && job->attempt != told->attempt)
+    if (job && job->state == JOB_RUNNING && job->token == told->token && job->attempt != told->attempt)
         sim_wrong("%s was given to a worker as attempt %u, it is %u", name_of(told->id), told->attempt,
                   job->attempt);
     seat->jobs[seat->job_count++] =
@@ -302,9 +350,10 @@ static void begin_losing(struct seat *seat, bool innocent)
     read_frames(seat);
     sim.losing = seat;
     sim.losing_innocent = innocent;
+    sim.losing_doubtful = has_taken(seat, atomic_load(&seat->page->on_cpu));
     sim.to_release_count = 0;
     for (unsigned i = 0; i < seat->job_count; i++)
-        if (!is_revoked(seat, &seat->jobs[i]))
+        if (!is_revoked(seat, &seat->jobs[i]) && !is_taken(seat->jobs[i].token))
             sim.to_release[sim.to_release_count++] = seat->jobs[i].id;
 }
 
@@ -422,7 +471,7 @@ static void check_release(const struct op_release *op)
             sim_wrong("%s was taken back, and it has begun", name_of(op->id));
         return;
     }
-    bool guilty = !sim.losing_innocent && atomic_load(&seat->page->on_cpu) == op->id;
+    bool guilty = !sim.losing_innocent && atomic_load(&seat->page->on_cpu) == op->id && !sim.losing_doubtful;
     if (!job_in(seat, op->id, op->token) || !take_from_list(op->id))
         sim_wrong("worker %s ended, and %s was released, which it does not hold", seat->name,
                   name_of(op->id));
@@ -441,6 +490,9 @@ void workers_submitted(const struct ticket *ticket)
     case STORE_MANY:
         break;
     case STORE_COMPLETE:
+        if (is_taken(((const struct op_complete *)op)->token))
+            sim_wrong("%s was released, and its old worker is heard",
+                      name_of(((const struct op_complete *)op)->id));
         if (!sim.feeding || !was_said(((const struct op_complete *)op)->id))
             sim_wrong("%s was acknowledged, and nobody said DONE",
                       name_of(((const struct op_complete *)op)->id));
@@ -454,6 +506,9 @@ void workers_submitted(const struct ticket *ticket)
         break;
     case STORE_EXTEND:
         workers_read(); /* what is on its way to a worker is that worker's */
+        if (is_taken(((const struct op_extend *)op)->token))
+            sim_wrong("%s was released, and its old lease is renewed",
+                      name_of(((const struct op_extend *)op)->id));
         if (!seat_of(((const struct op_extend *)op)->id, ((const struct op_extend *)op)->token, &job))
             sim_wrong("the lease of %s was renewed, and no worker has it",
                       name_of(((const struct op_extend *)op)->id));

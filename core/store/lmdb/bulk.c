@@ -53,18 +53,32 @@ static bool fits(struct machine *m, const struct op_many *op, uint32_t queue_no,
     return job_spec(m, job, &spec, NULL) == MQ_OK && filter_fits_spec(&op->filter, &spec);
 }
 
-/* Answers go behind each other in op.memory: the ids, then the tokens, then the cursor, then the names. */
-static void answer_many(struct op_many *op, const struct walk *walk, unsigned room, struct slice names)
+/* What was done to each is gathered as triples first, then told apart: no array moves into another. */
+struct touch {
+    uint64_t id, holds, state;
+};
+
+/*
+ * Answers go behind each other in op.memory: the ids, then the tokens, then the states, then the cursor, then the names.
+ */
+static void answer_many(struct machine *m, struct op_many *op, const struct walk *walk, struct slice names)
 {
     struct buf *memory = &op->op.memory;
-    uint64_t *at = (uint64_t *)buf_bytes(memory).at;
-    memmove(at + op->touched_count, at + room, op->touched_count * sizeof *at);
-    memory->end = 2 * op->touched_count * sizeof *at;
-    size_t start = memory->end, len = op->finished ? 0 : walk_save(walk, memory);
+    const struct touch *touches = (const struct touch *)buf_bytes(&m->touches).at;
+    unsigned count = op->touched_count;
+    char *at = buf_room(memory, count * (2 * sizeof(uint64_t) + 1) + 1);
+    for (unsigned i = 0; i < count; i++) {
+        ((uint64_t *)at)[i] = touches[i].id;
+        ((uint64_t *)at)[count + i] = touches[i].holds;
+        at[2 * count * sizeof(uint64_t) + i] = (char)touches[i].state;
+    }
+    buf_grew(memory, count * (2 * sizeof(uint64_t) + 1));
+    size_t start = buf_len(memory), len = op->finished ? 0 : walk_save(walk, memory);
     buf_add_slice(memory, names);
     const char *base = buf_bytes(memory).at;
     op->touched = (job_id *)base;
-    op->holds = (uint64_t *)base + op->touched_count;
+    op->holds = (uint64_t *)base + count;
+    op->states = (uint8_t *)((uint64_t *)base + 2 * count);
     op->next_cursor = (struct slice){base + start, len};
     op->names = (struct slice){base + start + len, names.len};
 }
@@ -86,18 +100,17 @@ static bool step_one(struct machine *m, const struct op_many *op, struct job *jo
 
 static void touch_places(struct machine *m, struct op_many *op, uint32_t queue_no)
 {
-    unsigned room = m->place_count;
-    uint64_t *at = (uint64_t *)buf_room(&op->op.memory, (2 * room + 1) * sizeof *at);
+    buf_clear(&m->touches);
     for (unsigned i = 0; i < m->place_count; i++) {
-        struct op_step step = {.id = m->places[i].id};
+        struct op_step step = {.id = m->places[i].id, .reason = op->reason};
         struct job job;
         op->looked_at++;
         store_op_init(&step.op, op->step, op->op.now);
         if (job_find(m, &job, step.id, NULL) != MQ_OK || !fits(m, op, queue_no, &job) ||
             !step_one(m, op, &job, &step))
             continue;
-        at[op->touched_count] = step.id;
-        at[room + op->touched_count++] = step.signalled ? step.holds : 0;
+        buf_add(&m->touches, &(struct touch){step.id, step.holds, step.state}, sizeof(struct touch));
+        op->touched_count++;
     }
 }
 
@@ -110,9 +123,10 @@ void many_run(struct machine *m, struct store_op *head)
     op->next_cursor = SLICE_EMPTY;
     buf_clear(&m->names);
     bool known = op->step == STORE_CANCEL || op->step == STORE_RETRY || op->step == STORE_DELETE ||
-                 op->step == STORE_PROMOTE;
+                 op->step == STORE_PROMOTE || op->step == STORE_TAKE_BACK;
     if (!known) {
-        head->code = mq_fail(&head->err, MQ_BADARG, "a bulk step is CANCEL, RETRY, DELETE or PROMOTE");
+        head->code =
+            mq_fail(&head->err, MQ_BADARG, "a bulk step is CANCEL, RETRY, DELETE, PROMOTE or TAKE_BACK");
         return;
     }
     struct queue *queue = op->filter.queue.len ? queue_find(m, op->filter.queue) : NULL;
@@ -124,7 +138,7 @@ void many_run(struct machine *m, struct store_op *head)
     fresh_settle(m);
     op->finished = gather(m, &walk, op->limit);
     touch_places(m, op, queue_no);
-    answer_many(op, &walk, m->place_count, buf_bytes(&m->names));
+    answer_many(m, op, &walk, buf_bytes(&m->names));
 }
 
 /* ---- STORE_UNPARK ---- */

@@ -10,13 +10,13 @@
 typedef void run_verb(struct machine *m, struct store_op *op);
 
 static run_verb *const verbs[STORE_VERBS] = {
-    [STORE_PUSH] = push_run,   [STORE_LEASE] = lease_run,     [STORE_COMPLETE] = complete_run,
-    [STORE_FAIL] = fail_run,   [STORE_RELEASE] = release_run, [STORE_EXTEND] = extend_run,
-    [STORE_NOTE] = note_run,   [STORE_PARK] = step_run,       [STORE_CANCEL] = step_run,
-    [STORE_RETRY] = step_run,  [STORE_DELETE] = step_run,     [STORE_PROMOTE] = step_run,
-    [STORE_EDIT] = step_run,   [STORE_MANY] = many_run,       [STORE_QUEUE] = queue_run,
-    [STORE_SWEEP] = sweep_run, [STORE_UNPARK] = unpark_run,   [STORE_RECOVER] = recover_run,
-    [STORE_GROUP] = group_run,
+    [STORE_PUSH] = push_run,       [STORE_LEASE] = lease_run,     [STORE_COMPLETE] = complete_run,
+    [STORE_FAIL] = fail_run,       [STORE_RELEASE] = release_run, [STORE_EXTEND] = extend_run,
+    [STORE_NOTE] = note_run,       [STORE_PARK] = step_run,       [STORE_CANCEL] = step_run,
+    [STORE_RETRY] = step_run,      [STORE_DELETE] = step_run,     [STORE_PROMOTE] = step_run,
+    [STORE_EDIT] = step_run,       [STORE_TAKE_BACK] = step_run,  [STORE_MANY] = many_run,
+    [STORE_QUEUE] = queue_run,     [STORE_SWEEP] = sweep_run,     [STORE_UNPARK] = unpark_run,
+    [STORE_RECOVER] = recover_run, [STORE_GROUP] = group_run,
 };
 
 /* An operation may be applied again after a failed try: nothing of that may show. */
@@ -346,6 +346,7 @@ void machine_close(struct machine *m)
     free(m->places);
     buf_release(&m->text);
     buf_release(&m->record);
+    buf_release(&m->touches);
     buf_release(&m->leased);
     buf_release(&m->names);
     buf_release(&m->expired);

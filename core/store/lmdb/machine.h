@@ -117,6 +117,7 @@ struct machine {
     struct buf text;            /* holder and note of the job in hand */
     struct buf record;          /* an attempt on its way into the store */
     struct buf swept;           /* likewise, of a sweep */
+    struct buf touches;         /* answers of a bulk step that are not complete yet */
     struct buf leased, expired; /* answers of a lease that are not complete yet */
     struct buf names;           /* of an answer about many jobs: see store_names_next */
     struct buf aside;           /* what is moved to quarantine */

@@ -93,6 +93,16 @@ static enum mq_code park(struct machine *m, struct job *job, const struct job_sp
     return MQ_OK;
 }
 
+/* A person's word against the holder's: as if it had given the job back. */
+static enum mq_code take_back(struct machine *m, struct job *job, const struct job_spec *spec,
+                              struct op_step *op)
+{
+    op->holds = job->status.token;
+    op->attempt = job->status.attempt;
+    release_job(m, job, spec, RELEASE_GIVE_BACK, 0, op->reason, op->op.now);
+    return MQ_OK;
+}
+
 #define IN(state) (1u << (state))
 
 /* A row a verb: the states that allow it (0: those of the transition table), and what it does. */
@@ -111,6 +121,7 @@ static const struct step_row {
      IN(JOB_BLOCKED) | IN(JOB_SCHEDULED) | IN(JOB_READY) | IN(JOB_RETRYING) | IN(JOB_DEAD) |
          IN(JOB_CANCELLED) | IN(JOB_EXPIRED),
      edit},
+    {STORE_TAKE_BACK, "RELEASE", STEP_GIVE_BACK, 0, take_back},
     {STORE_PARK, "PARK", STEP_GIVE_BACK, 0, park},
 };
 
@@ -141,13 +152,22 @@ static enum mq_code refuse(struct store_op *op, const struct job *job, const str
                    len ? possible : "nothing");
 }
 
+static void keep_holder(const struct job *job, struct op_step *op)
+{
+    if (op->want_holder && job->status.state == JOB_RUNNING) {
+        buf_add_slice(&op->op.memory, job->status.holder);
+        op->holder = (struct slice){NULL, job->status.holder.len};
+    }
+}
+
 enum mq_code step_job(struct machine *m, struct job *job, struct op_step *op)
 {
     const struct step_row *row = row_of(op->op.verb);
     struct job_spec spec;
     op->was = op->state = job->status.state;
     op->signalled = false;
-    op->holds = 0;
+    op->holds = op->attempt = 0;
+    op->holder = SLICE_EMPTY;
     if (!allowed(row, job->status.state))
         return refuse(&op->op, job, row);
     bool adds = row->verb == STORE_EDIT || (row->verb == STORE_RETRY && op->edit);
@@ -156,7 +176,10 @@ enum mq_code step_job(struct machine *m, struct job *job, struct op_step *op)
     enum mq_code code = job_spec(m, job, &spec, &op->op);
     if (code != MQ_OK)
         return code;
+    keep_holder(job, op);
     job_names(&op->op, &spec);
+    if (op->holder.len) /* names may have moved it */
+        op->holder.at = buf_bytes(&op->op.memory).at;
     code = row->run(m, job, &spec, op);
     op->state = job->status.state;
     return code;

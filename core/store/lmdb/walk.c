@@ -16,6 +16,7 @@ static uint32_t stamp_of(const struct job_filter *filter, bool newest_first)
     stamp = XXH3_64bits_withSeed(filter->queue.at, filter->queue.len, stamp);
     stamp = XXH3_64bits_withSeed(filter->type.at, filter->type.len, stamp + 1);
     stamp = XXH3_64bits_withSeed(filter->tag.at, filter->tag.len, stamp + 2);
+    stamp = XXH3_64bits_withSeed(filter->holder.at, filter->holder.len, stamp + 3);
     stamp = XXH3_64bits_withSeed(&filter->before, sizeof filter->before, stamp);
     stamp = XXH3_64bits_withSeed(&filter->after, sizeof filter->after, stamp);
     stamp = XXH3_64bits_withSeed(&filter->states, sizeof filter->states, stamp);
@@ -188,6 +189,8 @@ bool filter_fits_status(const struct job_filter *filter, uint32_t queue_no, cons
 {
     return (!filter->states || filter->states & IN(status->state)) &&
            (!filter->queue.len || status->queue_no == queue_no) &&
+           (!filter->holder.len ||
+            (status->state == JOB_RUNNING && slice_equal(filter->holder, status->holder))) &&
            (!filter->before || status->since < filter->before) &&
            (!filter->after || status->since >= filter->after);
 }

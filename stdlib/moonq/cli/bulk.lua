@@ -7,7 +7,8 @@ local shapes = require "moonq.client.shapes"
 
 local M = {}
 
-local done = { CANCEL = "cancelled", RETRY = "retried", DELETE = "deleted", PROMOTE = "promoted", PURGE = "deleted" }
+local done = { CANCEL = "cancelled", RETRY = "retried", DELETE = "deleted", PROMOTE = "promoted", PURGE = "deleted",
+  RELEASE = "released" }
 
 -- Ours is the one that this connection asked for; with several of the same step under way we do not know which, and
 -- hang up instead: the server stops a bulk step whose asker is gone.
@@ -76,7 +77,9 @@ function M.run(args, words)
   elseif answer.unknown then
     print("stopped")
   else
-    print(("%s %s%s"):format(done[words[1]], output.count(answer.touched),
+    print(("%s %s%s%s"):format(done[words[1]], output.count(answer.touched),
+      (answer.signalled or 0) > 0 and (", %s of them still run and were told to stop"):format(
+        output.count(answer.signalled)) or "",
       answer.stopped and (", then stopped (looked at %s)"):format(output.count(answer.looked_at)) or ""))
   end
   return answer.stopped and 130 or 0

@@ -1,4 +1,4 @@
---- moonq retry, cancel, delete, promote: by id, or for all that a filter finds.
+--- moonq retry, cancel, delete, promote, release: by id, or for all that a filter finds.
 
 local bulk = require "moonq.cli.bulk"
 local client = require "moonq.client"
@@ -25,7 +25,7 @@ local function by_id(args, step)
       answers[#answers + 1] = answer
       if not args.json then
         print(("%s  %s -> %s%s"):format(answer.id or id, answer.was or "?", answer.state or "gone",
-          answer.signalled and " (its handler is told to stop)" or ""))
+          answer.signalled and " (who holds it is told to stop; an event tells when it has)" or ""))
       end
     else
       first = first or answer
@@ -93,6 +93,58 @@ local function step_row(name, summary, all, extra)
   }
 end
 
+-- ---- release ------------------------------------------------------------------------------------------------------
+
+local function why_words(args, words)
+  for _, name in ipairs({ "reason", "by" }) do
+    if args[name] then
+      words[#words + 1] = name:upper()
+      words[#words + 1] = args[name]
+    end
+  end
+  return words
+end
+
+-- Each id has its answer; the exit status is that of the first that was refused.
+local function release_ids(args)
+  local first
+  local answers = args.connect():call(unpack(why_words(args, { "RELEASE", unpack(args.ids) })))
+  for _, answer in ipairs(answers) do
+    if answer.released and not args.json then
+      print(("%s  running -> %s (attempt %s of %s broken off)"):format(answer.id, answer.state, answer.attempt,
+        output.clean(answer.holder)))
+    elseif not answer.released then
+      first = first or answer.error
+      if #args.ids > 1 then
+        io.stderr:write("moonq: ", output.clean(answer.error), "\n")
+      end
+    end
+  end
+  if args.json then
+    output.json(#args.ids == 1 and answers[1] or answers)
+  end
+  if first then
+    local code, message = first:match("^(%S+) (.*)$")
+    error({ code = code, message = message }, 0)
+  end
+end
+
+local function release(args)
+  local filter, filtered = filters.of(args)
+  local ids = #(args.ids or {}) > 0
+  if (ids and 1 or 0) + (args.worker and 1 or 0) + ((filtered or args.all) and 1 or 0) ~= 1 then
+    usage("which jobs? moonq release ID..., --worker NAME, a filter such as --type email.send, or --all")
+  end
+  if ids then
+    return release_ids(args)
+  end
+  local words = args.worker and { "RELEASE", "WORKER", args.worker } or client.filter_words("RELEASE", filter)
+  if args.all then
+    words[#words + 1] = "ALL"
+  end
+  return bulk.run(args, why_words(args, words))
+end
+
 function M.payload_option(command)
   command:option("--payload", "A corrected payload, for one job."):argname("JSON")
 end
@@ -102,6 +154,19 @@ M.rows = {
   step_row("cancel", "Cancel jobs; a running one is told to stop.", "All that are not finished.", function(command)
     command:option("--reason", "For the record; with ids."):argname("TEXT")
   end),
+  {
+    name = "release", summary = "Take running jobs from who holds them: back to their queues, uncharged.",
+    description = "Their handlers are stopped as moonq cancel stops them; what they still say counts for nothing.",
+    options = function(command)
+      command:argument("ids", "Jobs, by id."):args("*"):argname("ID")
+      command:option("--worker", "All that this worker, or the client of this name, holds."):argname("NAME")
+      filters.options(command)
+      command:flag("--all", "All running jobs.")
+      command:option("--reason", "Kept with the attempt."):argname("TEXT")
+      command:option("--by", "Who does it; your user name if not given."):argname("NAME")
+    end,
+    run = release,
+  },
   step_row("delete", "Delete jobs and their history.", "All jobs that are not running."),
   step_row("promote", "Run scheduled and retrying jobs now.", "All of them."),
 }

@@ -55,7 +55,8 @@ local job = map({
   tags = list(), attempts = list(map()), log = list(map()), cancelling = truth, parked = truth, progress = tonumber,
 })
 local step = map({ signalled = truth })
-local bulk = map({ stopped = truth })
+local bulk = map({ stopped = truth, jobs = list() })
+local released = list(map({ released = truth }))
 
 -- A step by id answers with what became of the job, by filter with how many it touched.
 local function by_id_or_filter(words)
@@ -81,6 +82,10 @@ local rows = {
   WHY = always(map({ gates = list(map({ open = truth })) })),
   STATS = always(map()),
   CANCEL = by_id_or_filter,
+  RELEASE = function(words)
+    local how = tostring(words[2]):upper()
+    return (how == "WHERE" or how == "WORKER") and bulk or released
+  end,
   RETRY = by_id_or_filter,
   DELETE = by_id_or_filter,
   PROMOTE = by_id_or_filter,

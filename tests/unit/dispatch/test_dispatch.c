@@ -240,6 +240,133 @@ static void a_cancelled_job_is_told_at_once_and_ended_after_a_grace(void **unuse
     world_free(w);
 }
 
+static void release(struct world *w, job_id id)
+{
+    struct op_step step;
+    world_step(w, STORE_TAKE_BACK, id, &step);
+    assert_int_equal(MQ_OK, step.op.code);
+    store_op_release(&step.op);
+}
+
+static void a_released_job_runs_elsewhere_while_its_old_handler_is_stopped(void **unused)
+{
+    struct world *w = world_new(2, 1);
+    struct frame_job old, again;
+    struct frame frame;
+    struct op_get got;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    unsigned first = world_jobs(w, 0, &old, 1) ? 0 : 1;
+    if (first)
+        assert_int_equal(1, world_jobs(w, 1, &old, 1));
+    world_begin(w, first, &old);
+    release(w, id);
+    assert_int_equal(1, world_told(w, "job.released", id));
+    assert_int_equal(1, world_jobs(w, 1 - first, &again, 1));
+    assert_int_equal(1, again.attempt); /* not charged */
+    assert_true(again.token > old.token);
+    assert_true(world_signal(w, first, &frame));
+    assert_int_equal(FRAME_CANCEL, frame.kind);
+    assert_false(frame.signal.hard);
+    world_begin(w, 1 - first, &again);
+    world_done(w, first, &old, "\"late\""); /* it says so, and nobody hears */
+    assert_int_equal(JOB_RUNNING, world_state(w, id));
+    world_done(w, 1 - first, &again, "\"good\"");
+    world_get(w, &got, id);
+    assert_int_equal(JOB_SUCCEEDED, got.view.status.state);
+    assert_true(slice_equal(got.result, SLICE("\"good\"")));
+    assert_int_equal(2, got.attempt_count);
+    store_op_release(&got.op);
+    world_free(w);
+}
+
+static void a_released_job_that_was_not_begun_never_begins_there(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    struct buf frames = BUF_INIT;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    release(w, id);
+    assert_false(slot_move(w->workers[0].page, job.slot, SLOT_GIVEN, SLOT_TAKEN));
+    frame_add_signal(&frames, FRAME_DROPPED, job.slot, job.id, false);
+    world_say(w, 0, &frames);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1)); /* its place is free again */
+    assert_true(job.id == id);
+    world_free(w);
+}
+
+/* The page names the job on the CPU, not the attempt: the old one would not end, and that is not the new one's fault. */
+static void a_worker_killed_for_a_released_attempt_charges_nobody(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct frame_job old, again;
+    struct op_get got;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &old, 1));
+    world_begin(w, 0, &old);
+    release(w, id);
+    struct frame frame;
+    while (world_signal(w, 0, &frame) && frame.kind != FRAME_JOB)
+        ;
+    again = frame.job;
+    assert_true(again.id == id && again.slot != old.slot);
+    assert_true(slot_move(w->workers[0].page, again.slot, SLOT_GIVEN, SLOT_TAKEN));
+    for (int i = 0; i < 8 && !w->workers[0].signals; i++)
+        world_beat(w), world_pass(w, 1000);
+    while (w->workers[0].last_signal != SIGKILL) {
+        world_beat(w);
+        world_pass(w, 500);
+    }
+    world_die(w, 0, "signal 9 (SIGKILL)");
+    world_get(w, &got, id);
+    assert_int_equal(JOB_READY, got.view.status.state);
+    assert_int_equal(0, got.view.status.attempt);
+    assert_int_equal(0, got.view.status.crashes);
+    store_op_release(&got.op);
+    world_free(w);
+}
+
+static void on_bulk_done(struct bulk *bulk)
+{
+    *(bool *)bulk->owner = true;
+}
+
+static void a_bulk_release_stops_handlers_too(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct frame_job jobs[2];
+    struct frame frame;
+    bool over = false;
+    (void)unused;
+    job_id a = world_push(w, "a", NULL), b = world_push(w, "a", NULL);
+    assert_int_equal(2, world_jobs(w, 0, jobs, 2));
+    world_begin(w, 0, &jobs[0]);
+    world_begin(w, 0, &jobs[1]);
+    struct bulk bulk = {.step = STORE_TAKE_BACK,
+                        .filter = {.states = 1u << JOB_RUNNING, .holder = SLICE("default.0")},
+                        .since = w->wall + 1,
+                        .ids_max = 1,
+                        .reason = SLICE("released by ana"),
+                        .done = on_bulk_done,
+                        .owner = &over};
+    dispatch_bulk(w->d, &bulk);
+    world_turn(w);
+    assert_true(over);
+    assert_int_equal(2, bulk.touched);
+    assert_int_equal(sizeof(job_id), buf_len(&bulk.ids)); /* no more are named than were asked for */
+    buf_release(&bulk.ids);
+    assert_int_equal(1, world_told(w, "job.released", a));
+    assert_int_equal(1, world_told(w, "job.released", b));
+    for (int i = 0; i < 2; i++) {
+        assert_true(world_signal(w, 0, &frame));
+        assert_int_equal(FRAME_CANCEL, frame.kind);
+    }
+    world_free(w);
+}
+
 static void a_worker_that_falls_silent_is_killed(void **unused)
 {
     struct world *w = world_new(1, 1);
@@ -618,11 +745,6 @@ static void a_refused_push_is_not_waited_for(void **unused)
 
 /* ---- bulk ------------------------------------------------------------------------------------------------------------- */
 
-static void on_bulk(struct bulk *bulk)
-{
-    *(bool *)bulk->owner = true;
-}
-
 static void retrying_all_dead_letters_touches_each_once(void **unused)
 {
     struct world *w = world_new(1, 1);
@@ -647,7 +769,7 @@ static void retrying_all_dead_letters_touches_each_once(void **unused)
         .step = STORE_RETRY,
         .filter = {.states = 1u << JOB_DEAD, .queue = SLICE_EMPTY, .type = SLICE_EMPTY, .tag = SLICE_EMPTY},
         .since = w->wall + 1,
-        .done = on_bulk,
+        .done = on_bulk_done,
         .owner = &done};
     dispatch_bulk(w->d, &bulk);
     world_turn(w);
@@ -932,6 +1054,10 @@ int main(void)
         cmocka_unit_test(a_timed_out_job_is_told_then_ended_then_its_worker_killed),
         cmocka_unit_test(a_cancelled_job_is_told_at_once_and_ended_after_a_grace),
         cmocka_unit_test(a_cancel_is_told_to_who_holds_the_job_now),
+        cmocka_unit_test(a_released_job_runs_elsewhere_while_its_old_handler_is_stopped),
+        cmocka_unit_test(a_released_job_that_was_not_begun_never_begins_there),
+        cmocka_unit_test(a_worker_killed_for_a_released_attempt_charges_nobody),
+        cmocka_unit_test(a_bulk_release_stops_handlers_too),
         cmocka_unit_test(a_worker_that_falls_silent_is_killed),
         cmocka_unit_test(leases_are_renewed_while_the_worker_beats),
         cmocka_unit_test(a_clock_that_jumps_costs_no_job_its_lease),

@@ -300,8 +300,8 @@ static void a_step_by_filter_touches_what_fits(void **unused)
     for (int i = 0; i < 30; i++)
         client_expect(client, ANY_ID);
     client_send(client, "CANCEL WHERE TYPE b\r\n");
-    client_expect(client, "*8\r\n$7\r\ntouched\r\n:10\r\n$9\r\nlooked_at\r\n");
-    client_read_to(client, "$7\r\nstopped\r\n:0\r\n$4\r\nbulk\r\n:1\r\n");
+    client_expect(client, "*10\r\n$7\r\ntouched\r\n:10\r\n$9\r\nlooked_at\r\n");
+    client_read_to(client, "$7\r\nstopped\r\n:0\r\n$4\r\nbulk\r\n:1\r\n$9\r\nsignalled\r\n:0\r\n");
     client_send(client, "DELETE WHERE STATE cancelled TAG t0\r\nRETRY WHERE STATE cancelled\r\nRETRY "
                         "WHERE\r\nPURGE default\r\n");
     client_expect(client, "*8\r\n$7\r\ntouched\r\n:5\r\n");
@@ -312,6 +312,80 @@ static void a_step_by_filter_touches_what_fits(void **unused)
     client_send(client, "BULK LIST\r\nPUSH a 1 DELAY 1h\r\nPROMOTE WHERE\r\n");
     client_expect(client, "*0\r\n" ANY_ID "*8\r\n$7\r\ntouched\r\n:1\r\n");
     client_free(client);
+    desk_free(desk);
+}
+
+static void a_cancel_says_what_it_did_and_an_event_says_when_it_ended(void **unused)
+{
+    struct desk *desk = desk_new(NULL);
+    struct client *client = client_new(desk), *stream = client_new(desk);
+    long long token;
+    (void)unused;
+    client_send(stream, "EVENTS NAME job.cancel*\r\n");
+    client_expect(stream, "+OK\r\n");
+    client_push(client, "a 1 KEEP 1h");
+    const char *runs = client_fetch(client, "default", &token);
+    const char *waits = client_push(client, "a 2");
+    client_send(client, "CANCEL %s\r\n", waits);
+    client_read_to(client, "$5\r\nstate\r\n$9\r\ncancelled\r\n$9\r\nsignalled\r\n:0\r\n");
+    client_read_to(stream, "job.cancelled");
+    client_send(client, "CANCEL WHERE QUEUE default STATE running\r\n");
+    client_read_to(client, "$7\r\ntouched\r\n:1\r\n");
+    client_read_to(client, "$9\r\nsignalled\r\n:1\r\n");
+    client_read_to(stream, "job.cancelling");
+    client_send(client, "CANCEL %s\r\n", runs);
+    client_read_to(client, "$5\r\nstate\r\n$7\r\nrunning\r\n$9\r\nsignalled\r\n:1\r\n");
+    client_read_to(stream, "job.cancelling");
+    client_send(client, "NACK %s %lld stopped DELAY 1s\r\n", runs, token);
+    client_read_to(client, "$9\r\ncancelled\r\n$7\r\nattempt\r\n:1\r\n$6\r\nrun_at\r\n$-1\r\n");
+    client_read_to(stream, "job.cancelled");
+    client_send(client, "CANCEL %s\r\n", runs);
+    client_expect_line(client, "-WRONGSTATE job ");
+    client_free(client);
+    client_free(stream);
+    desk_free(desk);
+}
+
+static void a_released_job_is_fetched_again_and_its_first_holder_has_lost_it(void **unused)
+{
+    struct desk *desk = desk_new(NULL);
+    struct client *client = client_new(desk), *other = client_new(desk);
+    long long token, again;
+    (void)unused;
+    client_send(client, "CLIENT SETNAME first\r\n");
+    client_expect(client, "+OK\r\n");
+    client_push(client, "a 1");
+    const char *id = client_fetch(client, "default", &token);
+    client_send(other, "RELEASE %s 0000000000001 REASON hangs BY ana\r\n", id);
+    client_expect(other,
+                  "*2\r\n*12\r\n$2\r\nid\r\n" ANY_ID "$8\r\nreleased\r\n:1\r\n$5\r\nstate\r\n$5\r\nready\r\n"
+                  "$6\r\nholder\r\n$5\r\nfirst\r\n$7\r\nattempt\r\n:1\r\n$5\r\nerror\r\n$-1\r\n");
+    client_read_to(other, "$8\r\nreleased\r\n:0\r\n$5\r\nstate\r\n$-1\r\n");
+    client_read_to(other, "NOTFOUND there is no job 0000000000001");
+    client_read_to(other, "\r\n");
+    assert_string_equal(id, client_fetch(other, "default", &again));
+    client_send(client, "ACK %s %lld\r\nEXTEND %s %lld 1s\r\n", id, token, id, token);
+    client_expect_line(client, "-LOST ");
+    client_expect_line(client, "-LOST ");
+    client_send(other, "JOB %s\r\n", id);
+    client_read_to(other, "$7\r\nattempt\r\n:1\r\n");
+    client_read_to(other, "$22\r\nreleased by ana: hangs\r\n");
+    client_read_to(other, "$3\r\nlog\r\n*0\r\n");
+    client_send(client,
+                "RELEASE %s X\r\nRELEASE REASON x\r\nRELEASE WORKER\r\nRELEASE WHERE\r\nRELEASE %s BY ''\r\n",
+                id, id);
+    client_expect_line(client, "-BADARG ");
+    client_expect_line(client, "-BADARG RELEASE takes 1 to 1000 ids");
+    client_expect_line(client, "-BADARG RELEASE WORKER needs a name");
+    client_expect_line(client, "-BADARG RELEASE WHERE needs a filter");
+    client_expect_line(client, "-BADARG BY has 0 bytes");
+    client_send(client, "RELEASE WORKER client-2\r\nJOBS HOLDER client-2\r\n");
+    client_read_to(client, "$7\r\ntouched\r\n:1\r\n");
+    client_read_to(client, "$4\r\njobs\r\n*1\r\n");
+    client_read_to(client, id);
+    client_read_to(client, "$4\r\njobs\r\n*0\r\n");
+    client_free(client);
+    client_free(other);
     desk_free(desk);
 }
 
@@ -496,6 +570,8 @@ int main(void)
         cmocka_unit_test(a_stream_tells_what_happens),
         cmocka_unit_test(a_stream_that_is_not_read_is_closed),
         cmocka_unit_test(a_step_by_filter_touches_what_fits),
+        cmocka_unit_test(a_cancel_says_what_it_did_and_an_event_says_when_it_ended),
+        cmocka_unit_test(a_released_job_is_fetched_again_and_its_first_holder_has_lost_it),
         cmocka_unit_test(a_step_by_filter_ends_when_its_client_hangs_up),
         cmocka_unit_test(jobs_come_in_pages),
         cmocka_unit_test(why_names_the_gate_that_is_closed),

@@ -757,6 +757,77 @@ static job_id bring_into(struct lab *lab, enum job_state state)
     return push.id;
 }
 
+static void what_is_taken_back_is_ready_again_uncharged_and_its_holder_has_lost_it(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    job_id id = lab_push(lab, "q", "x");
+    uint64_t token = lab_lease_as(lab, "q", 1, false)->token;
+    LAB_OP(lab, step, STORE_TAKE_BACK);
+    lab->step.id = id;
+    lab->step.op.want_names = lab->step.want_holder = true;
+    lab->step.reason = SLICE("released by ana: it hangs");
+    assert_int_equal(lab_run(lab, &lab->step.op), MQ_OK);
+    assert_int_equal(lab->step.was, JOB_RUNNING);
+    assert_int_equal(lab->step.state, JOB_READY);
+    assert_int_equal(lab->step.holds, token);
+    assert_int_equal(lab->step.attempt, 1);
+    assert_slice(lab->step.holder, "w1");
+    assert_slice(lab->step.op.type, "email.send");
+    assert_int_equal(lab_ack(lab, id, token, ""), MQ_LOST);
+    assert_int_equal(lab_get(lab, id), MQ_OK);
+    assert_int_equal(lab->get.view.status.attempt, 0);
+    assert_int_equal(lab->get.attempt_count, 1);
+    assert_int_equal(lab->get.attempts[0].outcome, STEP_GIVE_BACK);
+    assert_slice(lab->get.attempts[0].message, "released by ana: it hangs");
+    struct leased_job *again = lab_lease(lab, "q", 1);
+    assert_int_equal(again->attempt, 1);
+    assert_true(again->token > token);
+    /* asked to stop before: then that is its end */
+    assert_int_equal(lab_step(lab, STORE_CANCEL, id), MQ_OK);
+    assert_int_equal(lab_step(lab, STORE_TAKE_BACK, id), MQ_OK);
+    assert_int_equal(lab->step.state, JOB_CANCELLED);
+    assert_int_equal(lab_step(lab, STORE_TAKE_BACK, id), MQ_WRONGSTATE);
+    lab_close(lab);
+}
+
+static void all_that_a_holder_has_is_taken_back_and_nothing_of_others(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    job_id ids[6];
+    for (int i = 0; i < 6; i++)
+        ids[i] = lab_push(lab, i < 3 ? "a" : "b", "x");
+    lab_lease(lab, "a", 3);
+    struct slice queue = SLICE("b");
+    LAB_OP(lab, lease, STORE_LEASE);
+    lab->lease.queues = &queue;
+    lab->lease.queue_count = 1;
+    lab->lease.max = 3;
+    lab->lease.holder = SLICE("w2");
+    assert_int_equal(lab_run(lab, &lab->lease.op), MQ_OK);
+    uint64_t first = lab->lease.jobs[0].token;
+    lab_step(lab, STORE_CANCEL, ids[4]);
+    LAB_OP(lab, many, STORE_MANY);
+    lab->many.step = STORE_TAKE_BACK;
+    lab->many.filter.states = 1u << JOB_RUNNING;
+    lab->many.filter.holder = SLICE("w2");
+    lab->many.reason = SLICE("released by ana");
+    lab->many.since = lab->now + 1;
+    lab->many.limit = 100;
+    assert_int_equal(lab_run(lab, &lab->many.op), MQ_OK);
+    assert_true(lab->many.finished);
+    assert_int_equal(lab->many.touched_count, 3);
+    assert_int_equal(lab->many.touched[0], ids[3]);
+    assert_int_equal(lab->many.holds[0], first);
+    assert_int_equal(lab->many.states[0], JOB_READY);
+    assert_int_equal(lab->many.touched[1], ids[4]);
+    assert_int_equal(lab->many.states[1], JOB_CANCELLED);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(lab_state(lab, ids[i]), i < 3 ? JOB_RUNNING : i == 4 ? JOB_CANCELLED : JOB_READY);
+    lab_close(lab);
+}
+
 static void each_step_is_allowed_or_refused_by_the_state(void **state)
 {
     (void)state;
@@ -985,7 +1056,7 @@ static void a_step_that_is_refused_names_those_that_are_not(void **state)
     LAB_OP(lab, step, STORE_DELETE);
     lab->step.id = id;
     assert_int_equal(lab_run(lab, &lab->step.op), MQ_WRONGSTATE);
-    assert_non_null(strstr(err->text, "is running: DELETE is not possible (CANCEL would be)"));
+    assert_non_null(strstr(err->text, "is running: DELETE is not possible (CANCEL, RELEASE would be)"));
     lab_close(lab);
 }
 
@@ -1538,6 +1609,8 @@ static const struct CMUnitTest tests[] = {
     T(progress_and_the_last_log_lines_are_kept),
     T(a_dead_letter_is_corrected_and_brought_back_with_fresh_attempts),
     T(an_expired_job_brought_back_does_not_expire_again),
+    T(what_is_taken_back_is_ready_again_uncharged_and_its_holder_has_lost_it),
+    T(all_that_a_holder_has_is_taken_back_and_nothing_of_others),
     T(each_step_is_allowed_or_refused_by_the_state),
     T(a_step_on_an_unknown_job_names_it),
     T(a_scheduled_job_can_be_given_another_time),
