@@ -196,7 +196,7 @@ static void on_many(struct dispatch *d, const struct store_op *op)
     struct slice names = many->names;
     for (unsigned i = 0; i < many->touched_count; i++) {
         job_id id = many->touched[i];
-        bool signalled = many->holds && many->holds[i];
+        bool signalled = many->holds[i] != 0;
         if (many->step == STORE_CANCEL && signalled) {
             tell_next(d, "job.cancelling", id, op, &names);
             worker_cancel(d, id, many->holds[i], d->now);

@@ -123,7 +123,7 @@ struct sim {
     struct seat *feeding, *losing;
     bool losing_innocent;
     bool losing_doubtful; /* on its CPU is a job of which it has two attempts, one of them released */
-    job_id fed[64]; /* jobs that a worker answered lately */
+    job_id fed[64];       /* jobs that a worker answered lately */
     unsigned fed_count;
     job_id to_release[64];
     unsigned to_release_count;
