@@ -316,11 +316,34 @@ static void check_told(void)
 
 /* ---- leases of workers -------------------------------------------------------------------------------------------- */
 
+static struct fake_job *worker_has(const struct model_job *job, struct seat **seat)
+{
+    for (unsigned i = 0; i < SEATS; i++)
+        for (unsigned k = 0; k < sim.seats[i].job_count; k++)
+            if (sim.seats[i].jobs[k].id == job->id && sim.seats[i].jobs[k].token == job->token) {
+                *seat = &sim.seats[i];
+                return &sim.seats[i].jobs[k];
+            }
+    return NULL;
+}
+
+static bool is_among(const uint64_t tokens[64], uint64_t token)
+{
+    for (unsigned i = 0; i < 64; i++)
+        if (tokens[i] == token)
+            return true;
+    return false;
+}
+
 void check_lost(const struct op_sweep *sweep)
 {
     for (unsigned i = 0; i < sweep->count && sweep->what == SWEEP_LEASES; i++) {
         const struct model_job *job = model_find(&sim.model, sweep->swept[i].id);
-        if (job && job->by_worker && job->token > sim.disturbed_at && !sim.disturbed)
+        struct seat *seat = NULL;
+        if (!job || !job->by_worker || job->token <= sim.disturbed_at || sim.disturbed)
+            continue;
+        bool dying = worker_has(job, &seat) && seat->doomed;
+        if (!dying && !is_among(sim.shortened, job->token))
             sim_wrong("the lease of job %s ran out, and worker %s was well", job->name, job->holder);
     }
 }
@@ -357,34 +380,15 @@ static void check_moment(const char *what, wall_ms moment)
         sim_wrong("nobody will wake for %s, in %lld ms", what, (long long)(moment - sim.wall));
 }
 
-static struct fake_job *worker_has(const struct model_job *job, struct seat **seat)
-{
-    for (unsigned i = 0; i < SEATS; i++)
-        for (unsigned k = 0; k < sim.seats[i].job_count; k++)
-            if (sim.seats[i].jobs[k].id == job->id && sim.seats[i].jobs[k].token == job->token) {
-                *seat = &sim.seats[i];
-                return &sim.seats[i].jobs[k];
-            }
-    return NULL;
-}
-
-static bool is_orphan(uint64_t token)
-{
-    for (unsigned i = 0; i < 64; i++)
-        if (sim.orphans[i] == token)
-            return true;
-    return false;
-}
-
 static void check_running(const struct model_job *job)
 {
     struct seat *seat = NULL;
     if (job->state != JOB_RUNNING || !job->by_worker)
         return;
     struct fake_job *fake = worker_has(job, &seat);
-    if (!fake && !is_orphan(job->token))
+    if (!fake && !is_among(sim.orphans, job->token))
         sim_wrong("job %s is running in '%s', and that worker does not have it", job->name, job->holder);
-    if (fake && job->cancelling && !fake->told && !is_orphan(job->token))
+    if (fake && job->cancelling && !fake->told && !is_among(sim.orphans, job->token))
         sim_wrong("job %s was cancelled, and worker %s, which runs it, was not told", job->name, seat->name);
 }
 

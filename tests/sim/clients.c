@@ -129,25 +129,49 @@ static void some_order(struct push_order *order)
         order->keep_ms = chance(40) ? 0 : some_delay();
 }
 
-static struct request *push_new(void)
+static struct request *push_of(struct push_order *order)
 {
     struct request *request = request_new(STORE_PUSH);
-    struct push_order order;
     struct mq_err err;
-    some_order(&order);
-    order.payload = payload_text(request);
-    if (dispatch_resolve(sim.d, &request->push, &order, sim.wall, &err) != MQ_OK)
+    order->payload = payload_text(request);
+    if (dispatch_resolve(sim.d, &request->push, order, sim.wall, &err) != MQ_OK)
         sim_wrong("a good push is refused: %s", err.text);
     say("push of job \"%.20s type %.*s, queue %.*s, priority %u, attempts %u%s", request->payload + 1,
-        SLICE_ARG(order.type), SLICE_ARG(request->push.spec.queue), request->push.spec.priority,
+        SLICE_ARG(order->type), SLICE_ARG(request->push.spec.queue), request->push.spec.priority,
         request->push.spec.max_attempts, request->push.run_at > sim.wall ? ", later" : "");
     return request;
+}
+
+static struct request *push_new(void)
+{
+    struct push_order order;
+    some_order(&order);
+    return push_of(&order);
 }
 
 void step_push(void);
 void step_push(void)
 {
     submit(push_new());
+}
+
+/* Many at once, all due or expired at one moment: more than one chunk of a sweep. */
+void step_burst(void);
+void step_burst(void)
+{
+    unsigned count = 2 + dice(9);
+    int64_t delay_ms = chance(50) ? 1 + (int64_t)dice(1500) : ORDER_UNSET;
+    int64_t expires_ms = delay_ms == ORDER_UNSET || chance(50) ? 1 + (int64_t)dice(1500) : ORDER_UNSET;
+    struct slice queue = slice_of(queue_names[dice(QUEUES)]);
+    while (count--) {
+        struct push_order order;
+        some_order(&order);
+        order.queue = queue;
+        order.delay_ms = delay_ms;
+        order.at_ms = ORDER_UNSET;
+        order.expires_ms = expires_ms;
+        submit(push_of(&order));
+    }
 }
 
 /* ---- steps by people ------------------------------------------------------------------------------------------ */
@@ -446,12 +470,26 @@ void step_hang_up(void)
     client->used = false;
 }
 
-/* One that a client holds or held; or any job, with a token that was never its. */
+static bool is_with_worker(const struct model_job *job)
+{
+    return job->state == JOB_RUNNING && job->by_worker;
+}
+
+/*
+ * One that a client holds or held; a worker's, whose handler has passed its token on; or any job, with a token that was
+ * never its.
+ */
 static bool some_lease(job_id *id, uint64_t *token, const char *what)
 {
     uint64_t best = 0;
     const struct held *held = NULL;
     struct model_job *job;
+    if (chance(25) && (job = pick_job(is_with_worker))) {
+        *id = job->id;
+        *token = job->token;
+        say("%s of job %s, which worker %s runs, with its token", what, job->name, job->holder);
+        return true;
+    }
     if (chance(15) && (job = pick_job(anyone))) {
         *id = job->id;
         *token = chance(50) ? 1 : job->token + 1;
@@ -521,6 +559,7 @@ void step_extend(void)
     request->extend.id = id;
     request->extend.token = token;
     request->extend.lease_ms = 1 + dice(3000);
+    sim.shortened[sim.shortened_count++ % 64] = token;
     submit(request);
 }
 

@@ -248,7 +248,7 @@ void server_pass(int64_t ms)
     while (next_wake() <= until && hops++ < HOPS_MAX) {
         advance(next_wake() - sim.now);
         workers_beat();
-        workers_end_doomed();
+        workers_end_doomed(false);
         server_settle();
     }
     advance(until - sim.now);
@@ -314,7 +314,7 @@ void server_calm(void)
     sim.calm = true;
     seam.fate = FATE_NONE;
     server_settle();
-    workers_end_doomed();
+    workers_end_doomed(true);
     for (unsigned i = 0; i < JOB_TYPES; i++)
         sim.handled[i] = true;
     server_set_types();

@@ -65,9 +65,11 @@ struct seat {
     char name[TEXT_MAX];
     const char *pool;
     bool ready, retired;
-    bool silent;  /* its loop stands still: no beats, reads nothing */
-    bool doomed;  /* SIGKILL was sent */
-    bool talking; /* it is not closed yet, though it sent garbage: never more than one turn */
+    bool silent;     /* its loop stands still: no beats, reads nothing */
+    bool doomed;     /* SIGKILL was sent */
+    bool garbled;    /* for garbage that it sent: nothing it says is heard any more */
+    mono_ms dies_at; /* doomed: a process in the middle of a slow disk's work takes its time to end */
+    bool talking;    /* it is not closed yet, though it sent garbage: never more than one turn */
     struct fake_job jobs[64];
     unsigned job_count;
     struct buf rest; /* a frame that was sent in part */
@@ -117,6 +119,8 @@ struct sim {
     unsigned orphan_count;
     uint64_t taken[256]; /* leases that a person ended, and dispatch knows: no word of their holders counts */
     unsigned taken_count;
+    uint64_t shortened[64]; /* leases of workers that somebody else extended, to less: they may run out */
+    unsigned shortened_count;
     bool disturbed; /* a clock jumped, the loop stood still, the disk was full, and it is not over yet */
     uint64_t disturbed_at; /* the last lease of the last time: those before may run out for that reason */
     /* what dispatch may do just now: see workers.c */
@@ -173,9 +177,9 @@ void workers_die(struct seat *seat, const char *how, bool innocent);
 void workers_vanish(struct seat *seat); /* the server is gone, so they end */
 void workers_read(void);                /* at a turn's end: frames that the server wrote */
 void workers_beat(void);
-void workers_end_doomed(void);
-void workers_finish_all(void); /* calm: each does well all that it has */
-void workers_stop_all(void);   /* a clean stop: some finish, the others give back */
+void workers_end_doomed(bool all); /* all of them, or those whose time it is */
+void workers_finish_all(void);     /* calm: each does well all that it has */
+void workers_stop_all(void);       /* a clean stop: some finish, the others give back */
 unsigned workers_suspects(job_id *ids);
 void workers_submitted(const struct ticket *ticket); /* may dispatch do this now? */
 void workers_released(const struct store_op *op);    /* dispatch was told of this RELEASE, or of many */

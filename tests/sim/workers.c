@@ -26,6 +26,8 @@ static void host_kill(void *owner, struct worker *worker, int signal)
     (void)owner;
     if (signal == SIGKILL && !seat->doomed)
         say("  worker %s is killed", seat->name);
+    if (signal == SIGKILL && !seat->doomed)
+        seat->dies_at = sim.now + (chance(50) ? 0 : dice(4000));
     if (signal == SIGKILL)
         seat->doomed = true;
 }
@@ -208,7 +210,7 @@ static void arrive(struct seat *seat, size_t len)
     if (code != MQ_OK) {
         say("  worker %s is not understood: %s", seat->name, err.text);
         buf_clear(&seat->rest);
-        seat->doomed = seat->silent = true;
+        seat->doomed = seat->silent = seat->garbled = true;
         return;
     }
     buf_eat(&seat->rest, used);
@@ -276,7 +278,7 @@ static void add_children(struct buf *children, uint32_t count)
 static void say_done(struct seat *seat, struct fake_job *job, bool with_children)
 {
     struct buf frames = BUF_INIT, children = BUF_INIT;
-    uint32_t count = with_children && chance(30) ? 1 + dice(3) : 0;
+    uint32_t count = with_children && chance(40) ? 1 + dice(3) : 0;
     add_children(&children, count);
     say("  worker %s says DONE of %s%s", seat->name, name_of(job->id),
         count ? ", which pushes children" : "");
@@ -394,11 +396,28 @@ void workers_vanish(struct seat *seat)
     *seat = (struct seat){0};
 }
 
-void workers_end_doomed(void)
+/* What it had written before the signal came is read before its end is known. */
+static void say_last_words(struct seat *seat)
 {
-    for (unsigned i = 0; i < SEATS; i++)
-        if (sim.seats[i].worker && sim.seats[i].doomed)
-            workers_die(&sim.seats[i], "signal 9 (SIGKILL)", false);
+    if (seat->garbled || seat->silent) /* what it said before it fell silent was read long ago */
+        return;
+    for (unsigned i = 0; i < seat->job_count; i++)
+        if (seat->jobs[i].begun && !seat->jobs[i].said && chance(60)) {
+            say_done(seat, &seat->jobs[i], true);
+            complete_frame(seat);
+            return;
+        }
+}
+
+void workers_end_doomed(bool all)
+{
+    for (unsigned i = 0; i < SEATS; i++) {
+        struct seat *seat = &sim.seats[i];
+        if (!seat->worker || !seat->doomed || (!all && sim.now < seat->dies_at))
+            continue;
+        say_last_words(seat);
+        workers_die(seat, "signal 9 (SIGKILL)", false);
+    }
 }
 
 void workers_beat(void)
@@ -430,7 +449,7 @@ void workers_finish_all(void)
             if (begin(seat, job))
                 say_done(seat, job, false);
     }
-    workers_end_doomed();
+    workers_end_doomed(true);
     for (unsigned i = 0; i < SEATS; i++)
         if (!sim.seats[i].worker)
             workers_start(&sim.seats[i]);
@@ -438,7 +457,7 @@ void workers_finish_all(void)
 
 void workers_stop_all(void)
 {
-    workers_end_doomed();
+    workers_end_doomed(true);
     for (unsigned i = 0; i < SEATS; i++) {
         struct seat *seat = &sim.seats[i];
         if (!seat->worker)
@@ -656,8 +675,7 @@ void step_worker_garbage(void)
     /* what reads as the start of a long frame only becomes garbage with what follows: it says no more */
     if (seat->worker && !seat->silent) {
         buf_clear(&seat->rest);
-        seat->silent = true;
-        seat->doomed = true;
+        seat->silent = seat->doomed = seat->garbled = true;
     }
 }
 
