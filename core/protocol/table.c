@@ -419,7 +419,9 @@ const struct command commands[] = {
         .op_bytes = sizeof(union step_call),
         .run = cmd_retry,
         .answer = answer_step,
-        .summary = "Make a job ready again that is dead, cancelled, expired or waits to be retried.",
+        .summary = "Make a job ready again that has ended or waits to be retried. WHERE means dead letters "
+                   "if it names no "
+                   "STATE.",
         .reply = REPLY_STEP REPLY_BULK,
         .options = "PAYLOAD payload|with another payload\n" OPTIONS_FILTER,
         .errors = "BADARG NOTFOUND WRONGSTATE NOSPACE TOOBIG",
@@ -454,7 +456,7 @@ const struct command commands[] = {
         .op_bytes = sizeof(union step_call),
         .run = cmd_promote,
         .answer = answer_step,
-        .summary = "Make a job ready now that waits for its time.",
+        .summary = "Make a job ready now that waits for its time or its next attempt.",
         .reply = REPLY_STEP REPLY_BULK,
         .options = OPTIONS_FILTER,
         .errors = "BADARG NOTFOUND WRONGSTATE",

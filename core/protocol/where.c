@@ -1,5 +1,7 @@
 #include "protocol/where.h"
 
+#include <stdio.h>
+
 #include "protocol/room.h"
 
 #define STATE_BIT(state) (1u << (state))
@@ -87,16 +89,36 @@ bool where_is(const struct call *call)
  */
 static const struct bulk_rule {
     enum store_verb step;
+    enum job_step takes; /* its rows in the table of states say from where it can act */
     uint32_t states;
     bool needs_filter;
-    const char *name;
+    const char *name, *past;
 } bulk_rules[] = {
-    {STORE_CANCEL, STATES_WAITING | STATE_BIT(JOB_RUNNING), true, "CANCEL WHERE"},
-    {STORE_RETRY, STATE_BIT(JOB_DEAD), false, "RETRY WHERE"},
-    {STORE_DELETE, STATES_WAITING | STATES_FINAL, true, "DELETE WHERE"},
-    {STORE_PROMOTE, STATE_BIT(JOB_SCHEDULED) | STATE_BIT(JOB_RETRYING), false, "PROMOTE WHERE"},
-    {STORE_TAKE_BACK, STATE_BIT(JOB_RUNNING), true, "RELEASE WHERE"},
+    {STORE_CANCEL, STEP_CANCEL, STATES_WAITING | STATE_BIT(JOB_RUNNING), true, "CANCEL WHERE", "cancelled"},
+    {STORE_RETRY, STEP_RETRY, STATE_BIT(JOB_DEAD), false, "RETRY WHERE", "retried"},
+    {STORE_DELETE, STEP_DELETE, STATES_WAITING | STATES_FINAL, true, "DELETE WHERE", "deleted"},
+    {STORE_PROMOTE, STEP_PROMOTE, STATE_BIT(JOB_SCHEDULED) | STATE_BIT(JOB_RETRYING), false, "PROMOTE WHERE",
+     "promoted"},
+    {STORE_TAKE_BACK, STEP_GIVE_BACK, STATE_BIT(JOB_RUNNING), true, "RELEASE WHERE", "released"},
 };
+
+/* A state from which the step never acts finds nothing for ever: a mistake, not a filter. */
+static enum mq_code check_states(const struct bulk_rule *rule, uint32_t states, struct mq_err *err)
+{
+    char takes[100] = ""; /* room for the names of all states */
+    enum job_state wrong = JOB_NONE;
+    size_t len = 0;
+    for (unsigned state = JOB_STATES - 1; state > JOB_NONE; state--)
+        if ((states & STATE_BIT(state)) && !state_allows(state, rule->takes))
+            wrong = state;
+    if (wrong == JOB_NONE)
+        return MQ_OK;
+    for (unsigned state = JOB_NONE + 1; state < JOB_STATES; state++)
+        if (state_allows(state, rule->takes))
+            len += (size_t)snprintf(takes + len, sizeof takes - len, " %s", state_name(state));
+    return mq_fail(err, MQ_BADARG, "%s: no %s job can be %s (STATE takes%s)", rule->name, state_name(wrong),
+                   rule->past, takes);
+}
 
 static enum mq_code check_reach(const struct bulk_rule *rule, const struct job_filter *filter, bool all,
                                 struct mq_err *err)
@@ -135,6 +157,8 @@ enum mq_code where_read(struct call *call, enum store_verb step, const char *kno
             return code;
     }
     enum mq_code code = check_reach(rule, filter, all, err);
+    if (code == MQ_OK)
+        code = check_states(rule, filter->states, err);
     if (!filter->states)
         filter->states = rule->states;
     return code;

@@ -182,6 +182,18 @@ static const struct {
     {"CANCEL WHERE", "-BADARG CANCEL WHERE needs a filter"},
     {"DELETE WHERE QUEUE q", "-BADARG DELETE WHERE needs a STATE"},
     {"RETRY WHERE STATE lost", "-BADARG 'lost' is not a state"},
+    {"RETRY WHERE STATE running", "-BADARG RETRY WHERE: no running job can be retried (STATE takes retrying "
+                                  "succeeded dead cancelled expired)"},
+    {"RETRY WHERE STATE dead,ready", "-BADARG RETRY WHERE: no ready job can be retried (STATE takes retrying "
+                                     "succeeded dead cancelled expired)"},
+    {"DELETE WHERE STATE running", "-BADARG DELETE WHERE: no running job can be deleted (STATE takes blocked "
+                                   "scheduled ready retrying succeeded dead cancelled expired)"},
+    {"CANCEL WHERE STATE dead QUEUE q",
+     "-BADARG CANCEL WHERE: no dead job can be cancelled (STATE takes blocked "
+     "scheduled ready running retrying)"},
+    {"PROMOTE WHERE STATE ready",
+     "-BADARG PROMOTE WHERE: no ready job can be promoted (STATE takes scheduled retrying)"},
+    {"RELEASE WHERE STATE ready", "-BADARG RELEASE WHERE: no ready job can be released (STATE takes running)"},
     {"RETRY WHERE COLOUR red", "-BADARG RETRY WHERE: unknown option 'COLOUR'"},
     {"JOBS LIMIT 1001", "-BADARG LIMIT 1001 is out of range"},
     {"JOBS CURSOR xyz", "-BADARG cursor 'xyz' is not one that JOBS gave"},
