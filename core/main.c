@@ -11,6 +11,7 @@
 
 int main(int argc, char **argv)
 {
+    argc = cli_command_first(argc, argv);
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "serve") == 0)
         return serve_main(argc - 1, argv + 1);

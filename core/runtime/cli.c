@@ -3,8 +3,10 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/client.h"
 #include "runtime/home.h"
@@ -13,6 +15,48 @@
 int luaopen_cjson(lua_State *L);
 
 #define EXIT_BROKEN 70 /* sysexits.h: our own bug */
+
+/* ---- the order of the words -------------------------------------------------------------------------------------- */
+
+/* How many words an option of all commands takes at `at`; 0: it is none. */
+static int option_words(const char *at)
+{
+    static const char *const valued[] = {"-C", "--app", "-s", "--socket"};
+    for (size_t i = 0; i < sizeof valued / sizeof *valued; i++) {
+        size_t len = strlen(valued[i]);
+        if (strcmp(at, valued[i]) == 0)
+            return 2;
+        if (strncmp(at, valued[i], len) == 0 && (len == 2 || at[len] == '='))
+            return 1; /* -CDIR, --app=DIR */
+    }
+    return strcmp(at, "--json") == 0;
+}
+
+static int help_asked(int argc, char **argv)
+{
+    static char option[] = "--help";
+    bool of_one = argc > 2 && argv[2][0] != '-';
+    argv[1] = of_one ? argv[2] : option;
+    if (of_one)
+        argv[2] = option;
+    argv[2 + of_one] = NULL;
+    return 2 + of_one;
+}
+
+int cli_command_first(int argc, char **argv)
+{
+    int at = 1;
+    for (int words; at < argc && (words = option_words(argv[at])) > 0;)
+        at += words;
+    if (at < argc && argv[at][0] != '-') {
+        char *command = argv[at];
+        memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv);
+        argv[1] = command;
+    }
+    return argc > 1 && strcmp(argv[1], "help") == 0 ? help_asked(argc, argv) : argc;
+}
+
+/* ---- the Lua state ----------------------------------------------------------------------------------------------- */
 
 /* binary.check(dir): READY's JSON. */
 static int binary_check(lua_State *L)

@@ -1,5 +1,6 @@
 #include "server/app.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -30,10 +31,14 @@ enum mq_code app_check(json_t *app, struct mq_err *err)
     log_rows(LOG_ERROR, "application.error", errors);
     json_t *first = json_array_get(errors, 0);
     size_t others = json_array_size(errors) ? json_array_size(errors) - 1 : 0;
-    return mq_fail(err, MQ_SCRIPT, "%.100s:%lld: %.120s (and %zu more; see moonq check)",
-                   text_of(first, "file", "application"),
-                   (long long)json_integer_value(json_object_get(first, "line")),
-                   text_of(first, "message", "does not load"), others);
+    long long line = json_integer_value(json_object_get(first, "line"));
+    char place[32] = "", more[64] = "";
+    if (line)
+        snprintf(place, sizeof place, ":%lld", line);
+    if (others)
+        snprintf(more, sizeof more, " (and %zu more: moonq check lists them)", others);
+    return mq_fail(err, MQ_SCRIPT, "%.100s%s: %.120s%s", text_of(first, "file", "application"), place,
+                   text_of(first, "message", "does not load"), more);
 }
 
 /* A whole number of the table, or unset; one that fits no field becomes one that order_check refuses. */

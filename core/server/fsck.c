@@ -26,6 +26,7 @@ static const char usage[] =
     "application's).\n"
     "No server may be running on it.\n"
     "\n"
+    "  -C DIR     the application's folder, if DATA is not given\n"
     "  --repair   mends what can be derived, moves what cannot be read to quarantine; in one transaction\n"
     "  --json     one JSON value on stdout\n"
     "  --help     this text\n"
@@ -182,15 +183,20 @@ static bool find_folder(struct fsck_command *command, const char *path)
 int fsck_main(int argc, char **argv)
 {
     static const struct option options[] = {
+        {"app", required_argument, NULL, 'C'},
         {"repair", no_argument, NULL, 'r'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     static struct fsck_command command;
+    const char *path = NULL;
     opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, ":C:", options, NULL)) != -1;) {
         switch (option) {
+        case 'C':
+            path = optarg;
+            break;
         case 'r':
             command.repair = true;
             break;
@@ -200,13 +206,17 @@ int fsck_main(int argc, char **argv)
         case 'h':
             fputs(usage, stdout);
             return EXIT_CLEAN;
+        case ':':
+            return misuse("a value is missing for", argv[optind - 1]);
         default:
             return misuse("unknown option", argv[optind - 1]);
         }
     }
-    if (optind + 1 != argc)
+    if (!path && optind < argc)
+        path = argv[optind++];
+    if (!path || optind != argc)
         return misuse("name one data folder", NULL);
-    if (!find_folder(&command, argv[optind]))
-        return misuse("the path is too long:", argv[optind]);
+    if (!find_folder(&command, path))
+        return misuse("the path is too long:", path);
     return check_in_child(&command);
 }

@@ -33,6 +33,19 @@ static enum mq_code clear_place(const char *path, const struct sockaddr_un *addr
     return MQ_OK;
 }
 
+static enum mq_code cannot_listen(const char *path, int reason, struct mq_err *err)
+{
+    int folder_len = (int)(strrchr(path, '/') - path); /* it is absolute */
+    if (reason == ENOENT || reason == ENOTDIR)
+        return mq_fail(
+            err, MQ_NOTFOUND,
+            "the socket's folder '%.*s' is not there (make it first, or choose another place with --socket)",
+            folder_len > 200 ? 200 : folder_len, path);
+    return mq_fail(err, reason == EACCES || reason == EROFS ? MQ_NOPERM : MQ_INTERNAL,
+                   "cannot listen at '%.200s': %s (choose another place with --socket)", path,
+                   strerror(reason));
+}
+
 enum mq_code listener_open(struct server *server, struct mq_err *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -58,8 +71,7 @@ enum mq_code listener_open(struct server *server, struct mq_err *err)
     }
     if (fd >= 0)
         close(fd);
-    return mq_fail(err, reason == EACCES ? MQ_NOPERM : MQ_INTERNAL, "cannot listen at '%.200s': %s", path,
-                   strerror(reason));
+    return cannot_listen(path, reason, err);
 }
 
 void listener_close(struct server *server)

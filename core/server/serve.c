@@ -19,8 +19,9 @@ static const char usage[] =
     "\n"
     "Serves the application in DIR: keeps its jobs, runs its handlers.\n"
     "\n"
+    "  -C, --app DIR       the application's folder, if DIR is not given\n"
     "  --data PATH         where the jobs are kept (default DIR/data)\n"
-    "  --socket PATH       where clients connect (default DIR/moonq.sock)\n"
+    "  -s, --socket PATH   where clients connect (default DIR/moonq.sock)\n"
     "  --log-level LEVEL   debug, info, warn or error (default: moonq.lua's log_level, or info)\n"
     "  --log-format KIND   json or text (default: text on a terminal, json otherwise)\n"
     "  --help              this text\n"
@@ -55,10 +56,31 @@ static bool absolute(char *out, const char *base, const char *path)
     return snprintf(out, HOME_PATH_BYTES, "%s/%s", base ? base : here, path) < HOME_PATH_BYTES;
 }
 
+static enum mq_code find_application(struct server *server, const char *path, struct mq_err *err)
+{
+    char file[HOME_PATH_BYTES];
+    struct stat found;
+    if (!realpath(path, server->app_dir) || stat(server->app_dir, &found) != 0)
+        return mq_fail(err, MQ_NOTFOUND,
+                       "cannot find the application's folder '%.200s': %s (moonq init makes one)", path,
+                       strerror(errno));
+    if (!S_ISDIR(found.st_mode))
+        return mq_fail(err, MQ_BADARG,
+                       "'%.200s' is a file, not an application's folder (moonq init makes one)", path);
+    if (snprintf(file, sizeof file, "%s/moonq.lua", server->app_dir) >= (int)sizeof file ||
+        access(file, F_OK) != 0)
+        return mq_fail(err, MQ_BADARG,
+                       "'%.200s' is not an application's folder: it has no moonq.lua "
+                       "(moonq init makes one)",
+                       path);
+    return MQ_OK;
+}
+
 /* 0: go on. Otherwise the exit status, plus one. */
 static int read_arguments(struct server *server, int argc, char **argv)
 {
     static const struct option options[] = {
+        {"app", required_argument, NULL, 'C'},
         {"data", required_argument, NULL, 'd'},
         {"socket", required_argument, NULL, 's'},
         {"log-level", required_argument, NULL, 'l'},
@@ -66,10 +88,13 @@ static int read_arguments(struct server *server, int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *data = NULL, *socket = NULL;
+    const char *data = NULL, *socket = NULL, *app = NULL;
     opterr = 0;
-    for (int option; (option = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, ":C:s:", options, NULL)) != -1;) {
         switch (option) {
+        case 'C':
+            app = optarg;
+            break;
         case 'd':
             data = optarg;
             break;
@@ -95,16 +120,15 @@ static int read_arguments(struct server *server, int argc, char **argv)
             return 1 + misuse("unknown option", argv[optind - 1]);
         }
     }
-    if (optind >= argc)
+    if (!app && optind < argc)
+        app = argv[optind++];
+    if (!app)
         return 1 + misuse("which application? Name its folder (moonq init makes one)", NULL);
-    if (optind + 1 < argc)
-        return 1 + misuse("one folder is enough; what is", argv[optind + 1]);
-    if (!realpath(argv[optind], server->app_dir)) {
-        struct mq_err err;
-        mq_fail(&err, MQ_NOTFOUND, "cannot find the application's folder '%.200s': %s", argv[optind],
-                strerror(errno));
+    if (optind < argc)
+        return 1 + misuse("one folder is enough; what is", argv[optind]);
+    struct mq_err err;
+    if (find_application(server, app, &err) != MQ_OK)
         return 1 + cannot_start(&err);
-    }
     if (!absolute(server->data_dir, data ? NULL : server->app_dir, data ? data : "data") ||
         !absolute(server->socket_path, socket ? NULL : server->app_dir, socket ? socket : "moonq.sock"))
         return 1 + misuse("a path is too long", NULL);
@@ -167,16 +191,44 @@ static enum mq_code read_application(struct server *server, json_t **app, struct
     return code;
 }
 
+/* What runs, and the jobs themselves: whoever may write there may do as he likes with both. */
+static void warn_of_others(const char *dir)
+{
+    struct stat found;
+    if (stat(dir, &found) == 0 && (found.st_mode & (S_IWGRP | S_IWOTH)))
+        log_event(
+            LOG_WARN, "data.writable_by_others", LOG_STR("data", dir),
+            LOG_STR("next",
+                    "let nobody else write there: chmod 0700 the folder, or choose another with --data"));
+}
+
+/* Private, and no link that leads elsewhere: the server maps and removes files in it. */
+static enum mq_code open_run_folder(struct server *server, struct mq_err *err)
+{
+    const char *dir = server->run_dir;
+    struct stat found;
+    snprintf(server->run_dir, sizeof server->run_dir, "%.4000s/run", server->data_dir);
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return mq_fail(err, MQ_NOPERM, "cannot make '%.200s': %s", dir, strerror(errno));
+    if (lstat(dir, &found) != 0 || !S_ISDIR(found.st_mode))
+        return mq_fail(err, MQ_NOPERM,
+                       "'%.200s' is a link or a file, not a folder: remove it (the server makes it "
+                       "anew), or choose another data folder with --data",
+                       dir);
+    if ((found.st_mode & 07777) != 0700 && chmod(dir, 0700) != 0)
+        return mq_fail(err, MQ_NOPERM, "cannot make '%.200s' private: %s (is it another user's? remove it)",
+                       dir, strerror(errno));
+    return MQ_OK;
+}
+
 static enum mq_code open_store(struct server *server, struct mq_err *err)
 {
     struct store_settings settings = config_store(&server->config, server->data_dir);
     enum mq_code code = store_open(&server->store, &settings, err);
     if (code != MQ_OK)
         return code;
-    snprintf(server->run_dir, sizeof server->run_dir, "%.4000s/run", server->data_dir);
-    if (mkdir(server->run_dir, 0700) != 0 && errno != EEXIST)
-        return mq_fail(err, MQ_NOPERM, "cannot make '%.200s': %s", server->run_dir, strerror(errno));
-    return MQ_OK;
+    warn_of_others(server->data_dir);
+    return open_run_folder(server, err);
 }
 
 static void wake_loop(void *owner)

@@ -61,8 +61,9 @@ static enum mq_code check_folder(const char *dir, struct mq_err *err)
 {
     char path[PATH_BYTES];
     enum mq_code code = MQ_OK;
+    struct stat found;
     snprintf(path, sizeof path, "%s/" DATA_NAME, dir);
-    if (access(path, F_OK) == 0)
+    if (lstat(path, &found) == 0)
         return MQ_OK;
     DIR *folder = opendir(dir);
     if (!folder)
@@ -77,14 +78,58 @@ static enum mq_code check_folder(const char *dir, struct mq_err *err)
     return code;
 }
 
+/* Why mkdir failed: a folder above is a file, or is missing. */
+static enum mq_code cannot_make(const char *dir, int reason, struct mq_err *err)
+{
+    char above[PATH_BYTES];
+    struct stat found;
+    snprintf(above, sizeof above, "%s", dir);
+    for (char *slash; (slash = strrchr(above, '/')) && slash != above;) {
+        *slash = '\0';
+        if (stat(above, &found) == 0)
+            break;
+    }
+    if (reason == ENOENT)
+        return mq_fail(err, MQ_NOTFOUND,
+                       "cannot create data folder '%.200s': the folder above it is not there (make it first, "
+                       "or choose another with --data)",
+                       dir);
+    if (reason == ENOTDIR)
+        return mq_fail(
+            err, MQ_BADARG,
+            "cannot create the data folder: '%.200s' is a file, not a folder (choose another with --data)",
+            above);
+    return mq_fail(err, code_of_errno(reason),
+                   "cannot create data folder '%.200s': %s (choose another with --data)", dir,
+                   strerror(reason));
+}
+
 static enum mq_code make_folder(const char *dir, struct mq_err *err)
 {
+    struct stat found;
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return mq_fail(err, code_of_errno(errno), "cannot create data folder '%s': %s", dir, strerror(errno));
+        return cannot_make(dir, errno, err);
+    if (stat(dir, &found) == 0 && !S_ISDIR(found.st_mode))
+        return mq_fail(err, MQ_BADARG,
+                       "data folder '%s' is a file, not a folder (choose another with --data)", dir);
     if (access(dir, R_OK | W_OK | X_OK) != 0)
-        return mq_fail(err, code_of_errno(errno), "data folder '%s' is not writable: %s", dir,
-                       strerror(errno));
+        return mq_fail(err, code_of_errno(errno),
+                       "data folder '%s' is not writable: %s (change its owner or permissions, or choose "
+                       "another with --data)",
+                       dir, strerror(errno));
     return check_folder(dir, err);
+}
+
+/* LMDB would follow a link, to a file that somebody else chose. */
+static enum mq_code check_no_link(const char *path, struct mq_err *err)
+{
+    struct stat found;
+    if (lstat(path, &found) == 0 && S_ISLNK(found.st_mode))
+        return mq_fail(
+            err, MQ_NOPERM,
+            "'%s' is a symbolic link, which is not followed: name the folder that it leads to with --data",
+            path);
+    return MQ_OK;
 }
 
 static void sync_folder(const char *dir)
@@ -157,7 +202,9 @@ static enum mq_code open_mdb(struct env *env, const struct store_settings *setti
     char path[PATH_BYTES];
     unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (settings->nosync ? MDB_NOSYNC : 0);
     snprintf(path, sizeof path, "%s/" DATA_NAME, settings->dir);
-    enum mq_code code = make_store(settings, path, err);
+    enum mq_code code = check_no_link(path, err);
+    if (code == MQ_OK)
+        code = make_store(settings, path, err);
     if (code != MQ_OK)
         return code;
     int rc = mdb_env_create(&env->mdb);

@@ -32,7 +32,9 @@ enum mq_code lock_take(int *out_fd, const char *dir, struct mq_err *err)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/" LOCK_NAME, dir);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 && errno == ELOOP)
+        return mq_fail(err, MQ_NOPERM, "'%s' is a symbolic link, which is not followed: remove it", path);
     if (fd < 0)
         return mq_fail(err, errno == EACCES || errno == EROFS || errno == EPERM ? MQ_NOPERM : MQ_BADARG,
                        "cannot open '%s': %s", path, strerror(errno));
@@ -40,8 +42,10 @@ enum mq_code lock_take(int *out_fd, const char *dir, struct mq_err *err)
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         long pid = pid_in(fd);
         close(fd);
-        return mq_fail(err, MQ_CONFLICT, "data folder '%s' is served by another moonq, process %ld", dir,
-                       pid);
+        return mq_fail(err, MQ_CONFLICT,
+                       "data folder '%s' is served by another moonq, process %ld (stop that one, or choose "
+                       "another with --data)",
+                       dir, pid);
     }
     enum mq_code code = write_pid(fd, path, err);
     if (code != MQ_OK) {

@@ -65,28 +65,43 @@ end
 
 -- ---- the parser ---------------------------------------------------------------------------------------------------
 
+-- argparse gives each name of an option a line of its own in the help: "-C DIR,", then "--app DIR".
+local function names_on_one_line(option)
+  local value = option._argname and " " .. option._argname or ""
+  return { table.concat(option._public_aliases, ", ") .. value }
+end
+
 local function common_options(command)
   command:option("-C --app", "The application's folder; its server's socket is DIR/moonq.sock."):argname("DIR")
   command:option("-s --socket", "The server's socket."):argname("PATH")
   command:flag("--json", "Answer in JSON, for programs.")
 end
 
+local function polish(command)
+  command:help_max_width(100):usage_max_width(100):help_description_margin(29)
+  for _, option in ipairs(command._options) do
+    option._get_label_lines = names_on_one_line
+  end
+end
+
 local function build_parser(commands)
   local parser = argparse("moonq", "A durable job server: jobs on disk, handlers in Lua.",
     "moonq COMMAND --help explains a command; docs/cli.md has all of it.")
-  parser:help_max_width(100):usage_max_width(100)
+  common_options(parser)
   parser:command_target("command"):require_command(true)
   parser:flag("-v --version", "Print the version."):action(function()
     print("moonq " .. binary.version)
     os.exit(0)
   end)
+  polish(parser)
   for _, row in ipairs(commands) do
     local command = parser:command(row.name, row.summary .. (row.description and "\n\n" .. row.description or ""))
-    command:summary(row.summary):help_max_width(100):usage_max_width(100)
+    command:summary(row.summary)
     common_options(command)
     if row.options then
       row.options(command)
     end
+    polish(command)
   end
   return parser
 end

@@ -159,7 +159,7 @@ end
 local function push_options(command)
   command:argument("type", "The job's type: the name of its handler."):args("?")
   command:argument("payload", "JSON; '-' reads it from stdin. {} by default."):args("?")
-  command:option("-q --queue", "Another queue than its handler names.")
+  command:option("-q --queue", "Another queue than its handler names."):argname("QUEUE")
   command:option("--priority", "0 (first) to 9 (last)."):argname("N")
   command:option("--delay", "Not before so long from now: 250ms, 5s, 10m, 2h, 3d."):argname("DURATION")
   command:option("--at", "Not before: unix milliseconds or ISO 8601."):argname("TIME")

@@ -41,6 +41,26 @@ static void a_new_folder_is_created_if_its_parent_exists(void **state)
     free(dir);
 }
 
+/* Whoever may write to the folder must not make the server write to a file elsewhere. */
+static void a_link_in_the_folder_is_not_followed(void **state)
+{
+    static const char *const names[] = {"moonq.lock", "moonq.mdb"};
+    struct mq_err err;
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[600], victim[600], *dir = temp_folder();
+        struct stat found;
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        snprintf(victim, sizeof victim, "%s/.victim", dir);
+        assert_int_equal(0, symlink(victim, path));
+        assert_int_equal(open_dir(dir, &err), MQ_NOPERM);
+        assert_non_null(strstr(err.text, path));
+        assert_int_equal(-1, stat(victim, &found));
+        remove_tree(dir);
+        free(dir);
+    }
+}
+
 static void a_second_server_is_refused_with_the_pid_of_the_first(void **state)
 {
     (void)state;
@@ -215,6 +235,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_folder_is_created_if_its_parent_exists),
+        cmocka_unit_test(a_link_in_the_folder_is_not_followed),
         cmocka_unit_test(a_second_server_is_refused_with_the_pid_of_the_first),
         cmocka_unit_test(the_lock_ends_with_its_holder),
         cmocka_unit_test(a_folder_of_something_else_is_refused_untouched),
