@@ -13,6 +13,7 @@
 #include "protocol/room.h"
 #include "protocol/stream.h"
 
+#define LINGER_MS  2000        /* for a client that is still sending what nobody will read */
 #define KEEP_BYTES (64 * 1024) /* an empty buffer larger than this is given back */
 
 struct slice conn_name(const struct conn *conn, char out[CONN_NAME_BYTES])
@@ -47,7 +48,7 @@ void conn_mark_resume(struct conn *conn)
 
 void conn_doom(struct conn *conn, const char *reason)
 {
-    if (!conn->doomed)
+    if (!conn->doomed && reason)
         conn->reason = reason;
     conn->doomed = true;
     conn_mark_dirty(conn);
@@ -67,6 +68,8 @@ void conn_finish(struct conn *conn)
  */
 static bool wants_input(const struct conn *conn)
 {
+    if (conn->linger_since)
+        return true;
     if (conn->ended || conn->closing || conn->doomed || conn->hold == HOLD_OUTPUT)
         return false;
     return conn->hold == HOLD_NONE || buf_len(&conn->in) < READ_BYTES;
@@ -96,6 +99,20 @@ static void note_half_sent(struct conn *conn, bool progress)
     }
 }
 
+/* All that it sent is taken, and it will send no more. */
+static void finish_ended(struct conn *conn)
+{
+    struct mq_err err;
+    if (buf_len(&conn->in) && !conn->closing) {
+        mq_fail(&err, MQ_BADARG,
+                "protocol error: the connection ended in the middle of a command (a line needs its end, an "
+                "array all "
+                "its bytes)");
+        flow_give_up(conn, &err);
+    }
+    conn_finish(conn);
+}
+
 /* It sent its last. What it asked before is answered, if it still listens. */
 static void on_end(struct conn *conn)
 {
@@ -106,8 +123,7 @@ static void on_end(struct conn *conn)
     }
     conn->ended = true;
     if (conn->hold == HOLD_NONE)
-        conn->closing = true; /* half a command at most is left */
-    conn_mark_dirty(conn);
+        finish_ended(conn);        /* half a command at most is left */
     protocol_look(conn->protocol); /* it may hang up while something waits */
 }
 
@@ -115,7 +131,7 @@ static void took(struct conn *conn, size_t used)
 {
     note_half_sent(conn, used > 0);
     if (conn->ended && conn->hold == HOLD_NONE)
-        conn_finish(conn);
+        finish_ended(conn);
     set_reading(conn);
 }
 
@@ -162,10 +178,34 @@ static ssize_t read_more(struct conn *conn)
     return got;
 }
 
+/*
+ * A client that writes everything before it reads would find the connection gone, with the reason unread: so it is
+ * told that no more will come, and what it sends is read and dropped until it hangs up.
+ */
+static void linger(struct conn *conn)
+{
+    shutdown(conn->fd, SHUT_WR);
+    buf_release(&conn->in);
+    conn->linger_since = clock_mono();
+    protocol_look(conn->protocol);
+    set_reading(conn);
+}
+
+static void drop_input(struct conn *conn)
+{
+    ssize_t got = read(conn->fd, conn->protocol->scratch, READ_BYTES);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        conn_doom(conn, NULL);
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
     struct conn *conn = watcher->data;
     (void)loop, (void)events;
+    if (conn->linger_since) {
+        drop_input(conn);
+        return;
+    }
     conn->protocol->now = clock_wall();
     ssize_t got = buf_len(&conn->in) == 0 && conn->hold == HOLD_NONE ? read_fresh(conn) : read_more(conn);
     if (got == 0)
@@ -240,13 +280,29 @@ void conn_flush(struct conn *conn)
     if (!conn->doomed)
         write_out(conn);
     bool finished = conn->closing && !conn->first && buf_len(&conn->out) == 0;
-    if (conn->doomed || finished)
+    bool lingers = conn->broken && !conn->ended;
+    if (conn->doomed || (finished && !lingers))
         conn_close(conn);
+    else if (finished && !conn->linger_since)
+        linger(conn);
     else
         set_reading(conn);
 }
 
 /* ---- from time to time ------------------------------------------------------------------------------------ */
+
+/* Its half command is held against it; if it listens, it is told so. */
+static void refuse_half(struct conn *conn)
+{
+    char patience[DURATION_TEXT_BYTES];
+    struct mq_err err;
+    mq_fail(&err, MQ_TIMEOUT,
+            "half a command, and no more of it for %s (half_sent); the connection is closed",
+            duration_format(patience, conn->protocol->settings.half_sent_ms));
+    conn->half_since = 0;
+    conn->reason = "it sent half a command and no more: half_sent";
+    flow_give_up(conn, &err);
+}
 
 bool conn_look(struct conn *conn, mono_ms now)
 {
@@ -254,13 +310,15 @@ bool conn_look(struct conn *conn, mono_ms now)
     if (conn->stuck_since && now - conn->stuck_since >= settings->output_patience_ms)
         conn_doom(conn, "it does not read its replies: output_patience");
     if (conn->half_since && settings->half_sent_ms && now - conn->half_since >= settings->half_sent_ms)
-        conn_doom(conn, "it sent half a command and no more: half_sent");
+        refuse_half(conn);
+    if (conn->linger_since && now - conn->linger_since >= LINGER_MS)
+        conn_doom(conn, NULL);
     if (conn->ended) {
         struct pollfd peer = {.fd = conn->fd, .events = 0};
         if (poll(&peer, 1, 0) == 1 && (peer.revents & (POLLHUP | POLLERR)))
             conn_doom(conn, NULL);
     }
-    return conn->stuck_since || conn->half_since || conn->ended;
+    return conn->stuck_since || conn->half_since || conn->linger_since || conn->ended;
 }
 
 /* ---- beginning and end ------------------------------------------------------------------------------------ */

@@ -52,7 +52,8 @@ struct conn {
     bool resp3;
     bool ended;   /* it has sent its last: close when all is answered */
     bool closing; /* no more commands; close when all is written */
-    bool doomed;  /* close now, `reason` says why */
+    bool broken; /* ... because what it sends is no request: it may not have read why, and still be sending */
+    bool doomed; /* close now, `reason` says why */
     const char *reason;
     enum hold hold;
     struct call *first, *last; /* commands under way, in order */
@@ -64,6 +65,7 @@ struct conn {
     bool skipping; /* passing over a request that was too large; its error is said already */
     struct buf out;
     mono_ms stuck_since;   /* over output_pause and not reading; 0: not so */
+    mono_ms linger_since;  /* broken, and told so; 0: not so */
     mono_ms half_since;    /* a command has begun and is not complete; 0: not so */
     struct multi *multi;   /* between MULTI and EXEC */
     struct stream *stream; /* after EVENTS */

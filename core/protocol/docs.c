@@ -48,7 +48,8 @@ static const char wire[] =
     "the next step. "
     "After an error of a command everything is as before, the connection too. Bytes that are not RESP (a "
     "length that is "
-    "not a number, a nested array) are answered with `-BADARG protocol error` and the connection is closed, "
+    "not a number, a nested array, an end in the middle of a command) are answered with `-BADARG protocol "
+    "error` and the connection is closed, "
     "for "
     "nobody can tell where the next command begins. A request larger than the limit is answered with "
     "`TOOBIG` and "
@@ -65,7 +66,7 @@ static const char wire[] =
     "| output_pause | a client with so many unread bytes of replies is not read from |\n"
     "| output_max, output_patience | ... and with so many, or for so long, it is closed, with a line in the "
     "log |\n"
-    "| half_sent | a client that sends a part of a command and no more is closed |\n";
+    "| half_sent | a client that sends a part of a command and no more is told `-TIMEOUT` and closed |\n";
 
 static const char *const group_titles[GROUPS] = {
     "Producers", "Consumers in other languages", "Inspection", "Control", "What clients send by habit",

@@ -176,11 +176,10 @@ bool flow_may_go(const struct conn *conn)
     return true;
 }
 
-/* Nothing more can be understood of what this client sends. */
-static void give_up(struct conn *conn, const struct mq_err *err)
+void flow_give_up(struct conn *conn, const struct mq_err *err)
 {
     refuse_err(conn, err);
-    conn->closing = true;
+    conn->closing = conn->broken = true;
 }
 
 /* Passes over a request that is too large; false: its end is not there yet. */
@@ -192,7 +191,7 @@ static bool take_skipped(struct conn *conn, struct slice rest, size_t *used)
         conn->skipping = false;
         return true;
     case RESP_BROKEN:
-        give_up(conn, &err);
+        flow_give_up(conn, &err);
         return false;
     default:
         return false;
@@ -226,7 +225,7 @@ static bool take_request(struct conn *conn, struct slice rest, size_t *used)
         conn->skipping = true;
         break;
     case RESP_BROKEN:
-        give_up(conn, &request->err);
+        flow_give_up(conn, &request->err);
         return false;
     }
     *used = request->used;

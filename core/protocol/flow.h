@@ -17,6 +17,9 @@ void flow_answer(struct conn *conn);
 /* What stopped flow_take is over. */
 bool flow_may_go(const struct conn *conn);
 
+/* Nothing more can be understood of what this client sends: says why, and closes after that. */
+void flow_give_up(struct conn *conn, const struct mq_err *err);
+
 /* A reply that belongs to no command that runs: an error of the parser. */
 void flow_say_error(struct conn *conn, const char *code, const char *text);
 #endif

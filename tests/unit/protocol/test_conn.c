@@ -422,7 +422,69 @@ static void a_client_that_only_stops_sending_is_answered(void **unused)
     client_read_to(client, "oldest_ready_age\r\n");
     client_read_to(client, "\r\n");
     client_expect(client, ANY_ID "*0\r\n");
+    client_expect_line(client, "-BADARG protocol error: the connection ended in the middle of a command");
     client_expect_end(client);
+    client_free(client);
+    desk_free(desk);
+}
+
+static void a_client_that_stops_sending_in_a_command_is_told_so(void **unused)
+{
+    static const char *const halves[] = {"PI", "*2\r\n$4\r\nECHO\r\n$2\r\nx", "*", "MULTI\r\nPUSH a 1"};
+    struct desk *desk = desk_new(NULL);
+    (void)unused;
+    for (size_t i = 0; i < sizeof halves / sizeof *halves; i++) {
+        struct client *client = client_new(desk);
+        client_send(client, "%s", halves[i]);
+        shutdown(client->fd, SHUT_WR);
+        if (halves[i][0] == 'M')
+            client_expect(client, "+OK\r\n");
+        client_expect_line(client, "-BADARG protocol error: the connection ended in the middle of a command");
+        client_expect_end(client);
+        client_free(client);
+    }
+    desk_free(desk);
+}
+
+/* A client that writes all before it reads must not find the connection gone while it writes. */
+static void a_client_that_still_sends_can_read_why_the_connection_ends(void **unused)
+{
+    enum {
+        BYTES = 3000000
+    };
+    struct desk *desk = desk_new(NULL);
+    struct client *client = client_new(desk);
+    char *line = malloc(BYTES);
+    mono_ms give_up = clock_mono() + 10000;
+    (void)unused;
+    memset(line, 'x', BYTES);
+    for (size_t at = 0; at < BYTES;) {
+        ssize_t sent = send(client->fd, line + at, BYTES - at, MSG_NOSIGNAL);
+        if (sent < 0)
+            assert_int_equal(EAGAIN, errno);
+        else
+            at += (size_t)sent;
+        desk_turn(desk);
+        assert_true(clock_mono() < give_up);
+    }
+    client_expect_line(client, "-BADARG protocol error: a line of more than 65536 bytes");
+    client_expect_end(client);
+    client_free(client);
+    assert_true(desk_until(desk, nobody_is_connected, NULL));
+    free(line);
+    desk_free(desk);
+}
+
+/* ... but not for ever. */
+static void a_client_that_never_hangs_up_is_closed_all_the_same(void **unused)
+{
+    struct desk *desk = desk_new(NULL);
+    struct client *client = client_new(desk);
+    (void)unused;
+    client_send(client, "*x\r\n");
+    client_expect_line(client, "-BADARG protocol error");
+    client_expect_end(client);
+    assert_true(desk_until(desk, nobody_is_connected, NULL));
     client_free(client);
     desk_free(desk);
 }
@@ -455,6 +517,7 @@ static void half_a_command_and_no_more_closes_the_connection(void **unused)
     (void)unused;
     client_send(client, "PING\r\n*1\r\n$4\r\nPI");
     client_expect(client, "+PONG\r\n");
+    client_expect_line(client, "-TIMEOUT half a command, and no more of it for 50ms (half_sent)");
     client_expect_end(client);
     client_send(idle, "PING\r\n"); /* saying nothing is no offence */
     client_expect(idle, "+PONG\r\n");
@@ -632,6 +695,9 @@ int main(void)
         cmocka_unit_test(pushes_of_a_client_that_hangs_up_are_kept),
         cmocka_unit_test(half_a_command_and_a_hang_up_leave_nothing_behind),
         cmocka_unit_test(a_client_that_only_stops_sending_is_answered),
+        cmocka_unit_test(a_client_that_stops_sending_in_a_command_is_told_so),
+        cmocka_unit_test(a_client_that_still_sends_can_read_why_the_connection_ends),
+        cmocka_unit_test(a_client_that_never_hangs_up_is_closed_all_the_same),
         cmocka_unit_test(a_quit_is_answered_after_all_before_it),
         cmocka_unit_test(half_a_command_and_no_more_closes_the_connection),
         cmocka_unit_test(a_client_that_does_not_read_is_not_read_from_and_then_closed),
