@@ -88,6 +88,12 @@ static inline void buf_eat(struct buf *buf, size_t len)
     if (buf->start == buf->end)
         buf->start = buf->end = 0;
 }
+/* Keeps the first `len` bytes. */
+static inline void buf_cut(struct buf *buf, size_t len)
+{
+    buf->end = buf->start + len;
+}
+
 static inline void buf_clear(struct buf *buf)
 {
     buf->start = buf->end = 0;

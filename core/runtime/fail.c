@@ -6,6 +6,7 @@
 #include "runtime/json.h"
 #include "runtime/sandbox.h"
 #include "runtime/task.h"
+#include "runtime/trace.h"
 #include "store/store.h"
 
 #define MESSAGE_MAX_BYTES   4096
@@ -52,14 +53,17 @@ static void read_table(struct complaint *out, lua_State *L, int table, struct bu
     lua_pop(L, 1);
     if (out->message.len == 0) {
         size_t begun = buf_len(text);
-        if (json_write(text, L, table, MESSAGE_MAX_BYTES, &err) != MQ_OK)
+        if (json_write(text, L, table, MESSAGE_MAX_BYTES, &err) != MQ_OK) {
+            buf_cut(text, begun);
             buf_printf(text, "(an error table without a message)");
+        }
         out->message = (struct slice){buf_bytes(text).at + begun, buf_len(text) - begun};
     }
 }
 
 static void read_error(struct complaint *out, lua_State *L, struct buf *text)
 {
+    static struct buf plain; /* what the message points into, until the next call */
     int at = lua_gettop(L);
     *out = (struct complaint){.code = SLICE_EMPTY, .message = SLICE_EMPTY, .verdict = SLICE_EMPTY};
     if (lua_istable(L, at)) {
@@ -72,7 +76,9 @@ static void read_error(struct complaint *out, lua_State *L, struct buf *text)
     }
     if (out->code.len == 0)
         out->code = SLICE("SCRIPT");
-    out->message = cut(out->message, MESSAGE_MAX_BYTES);
+    buf_clear(&plain);
+    trace_add(&plain, cut(out->message, MESSAGE_MAX_BYTES));
+    out->message = cut(buf_bytes(&plain), MESSAGE_MAX_BYTES);
 }
 
 /* ---- the retry policy ---- */
@@ -206,25 +212,14 @@ static void decide(struct task *task, struct complaint *c, lua_State *L, struct 
 
 static struct buf trace; /* of the error that was raised last and reached the top */
 
-/* Takes off what is ours at the end: the xpcall around every job. */
-static struct slice trim(struct slice text)
-{
-    static const char own[] = "\n\t[C]: in function 'xpcall'";
-    const char *at = memmem(text.at, text.len, own, sizeof own - 1), *next;
-    while (at && (next = memmem(at + 1, text.len - (size_t)(at + 1 - text.at), own, sizeof own - 1)))
-        at = next;
-    if (at && !memchr(at + sizeof own - 1, '[', text.len - (size_t)(at + sizeof own - 1 - text.at)))
-        text.len = (size_t)(at - text.at);
-    return text;
-}
-
 int fail_on_error(lua_State *L)
 {
     bool in_job = rt.meter.in_job;
     rt.meter.in_job = false; /* an error for lack of memory must be told, too */
     luaL_traceback(L, L, NULL, 1);
     buf_clear(&trace);
-    buf_add_slice(&trace, cut(trim(value_text(L, -1)), TRACEBACK_MAX_BYTES));
+    trace_add(&trace, cut(value_text(L, -1), TRACEBACK_MAX_BYTES));
+    buf_cut(&trace, trace_trim(buf_bytes(&trace)).len);
     rt.meter.in_job = in_job;
     lua_pop(L, 1);
     return 1;

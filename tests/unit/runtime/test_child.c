@@ -108,6 +108,34 @@ static void an_error_has_message_and_traceback(void **state)
     server_end(&s);
 }
 
+/* Whoever groups errors must find the same failure of two jobs together: no addresses. */
+static void an_error_reads_the_same_in_every_run(void **state)
+{
+    static const struct {
+        const char *run, *message;
+    } rows[] = {
+        {"error('got ' .. tostring({}) .. ' and ' .. tostring(job.log))", "got table and function"},
+        {"error({ message = 'got ' .. tostring(coroutine.create(function() end)) })", "got thread"},
+        {"error({ { job.log }, 1 })", "(an error table without a message)"}, /* half a JSON is none */
+        {"('abc'):gsub('.', function(c) error('in ' .. c) end)", "in a"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        begin(rows[i].run);
+        struct frame_failed failed = failed_of(server_give(&s, 0, "job", NULL));
+        const char *end = failed.message.at + failed.message.len - strlen(rows[i].message);
+        if (failed.message.len < strlen(rows[i].message) ||
+            memcmp(end, rows[i].message, strlen(rows[i].message)))
+            fail_msg("'%.*s' is not '%s'", SLICE_ARG(failed.message), rows[i].message);
+        if (i == 2)
+            expect_text(failed.message, rows[i].message);
+        if (memmem(failed.traceback.at, failed.traceback.len, "0x", 2))
+            fail_msg("an address in '%.*s'", SLICE_ARG(failed.traceback));
+        assert_null(memmem(failed.traceback.at, failed.traceback.len, "builtin", 7));
+        server_end(&s);
+    }
+}
+
 static void an_error_table_keeps_code_and_message(void **state)
 {
     (void)state;
@@ -498,6 +526,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_job_has_its_fields),
         cmocka_unit_test(a_payload_that_is_not_json_fails_for_good),
         cmocka_unit_test(an_error_has_message_and_traceback),
+        cmocka_unit_test(an_error_reads_the_same_in_every_run),
         cmocka_unit_test(an_error_table_keeps_code_and_message),
         cmocka_unit_test(the_named_errors_have_their_verdicts),
         cmocka_unit_test(the_last_attempt_that_fails_is_dead),
