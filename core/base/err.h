@@ -15,7 +15,8 @@
     X(BADARG, "An argument, option or file does not say what it must; the message names it.")                \
     X(NOTFOUND, "There is no such job, queue, command or file.")                                             \
     X(WRONGSTATE, "The job's state forbids this step; the message names the state.")                         \
-    X(LOST, "The lease is no longer yours: its token is stale. Drop the work, do not retry the call.")       \
+    X(LOST, "The lease is no longer yours: its token is stale, and the message says who holds the job now, " \
+            "or what became of it. Drop the work, do not retry the call.")                                   \
     X(CONFLICT, "Something else holds the place: a second server, a name that is taken.")                    \
     X(FULL, "A configured limit is reached; try again later or raise the limit.")                            \
     X(NOSPACE, "The disk is full. Pushes are refused; acknowledgements still work.")                         \

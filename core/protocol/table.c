@@ -152,8 +152,11 @@ const struct command commands[] = {
         .op_bytes = sizeof(struct op_complete),
         .run = cmd_ack,
         .answer = answer_ok,
-        .summary =
-            "The job succeeded. Many are acknowledged by sending many ACKs at once: they share a commit.",
+        .summary = "The job succeeded. Many are acknowledged by sending many ACKs at once: they share a "
+                   "commit. LOST "
+                   "(the lease ran out, or was taken back; the message says who has the job now) and "
+                   "NOTFOUND are final, "
+                   "here as for NACK, EXTEND and PROGRESS: drop the work, do not retry the call.",
         .reply = "`OK`",
         .errors = "BADARG LOST NOTFOUND TOOBIG",
         .example = "> ACK 01KCW9T3E4H2M 17 '{\"provider_id\":7}'\nOK\n",

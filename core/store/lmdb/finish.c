@@ -8,18 +8,21 @@
 static enum mq_code find_held(struct machine *m, struct job *job, job_id id, uint64_t token,
                               struct store_op *op)
 {
+    const struct job_status *status = &job->status;
     char text[JOB_ID_TEXT_BYTES];
     enum mq_code code = job_find(m, job, id, op);
-    if (code != MQ_OK)
+    if (code != MQ_OK || (status->state == JOB_RUNNING && status->token == token))
         return code;
-    if (job->status.token != token)
-        return mq_fail(&op->err, MQ_LOST,
-                       "the lease %llu of job %s is no longer held: the job is %s (drop the work)",
-                       (unsigned long long)token, id_format(text, id), state_name(job->status.state));
-    if (job->status.state != JOB_RUNNING)
-        return mq_fail(&op->err, MQ_LOST, "the lease %llu of job %s has ended: the job is %s (drop the work)",
-                       (unsigned long long)token, id_format(text, id), state_name(job->status.state));
-    return MQ_OK;
+    id_format(text, id);
+    if (status->state == JOB_RUNNING)
+        return mq_fail(
+            &op->err, MQ_LOST,
+            "the lease %llu of job %s is lost: '%.*s' holds it now, under lease %llu (drop the work, "
+            "do not retry)",
+            (unsigned long long)token, text, SLICE_ARG(status->holder), (unsigned long long)status->token);
+    return mq_fail(&op->err, MQ_LOST,
+                   "the lease %llu of job %s is over: the job is %s (drop the work, do not retry)",
+                   (unsigned long long)token, text, state_name(status->state));
 }
 
 /* ---- ACK ---- */

@@ -194,7 +194,7 @@ void step_run(struct machine *m, struct store_op *head)
     if (head->code != MQ_OK)
         return;
     if (head->verb == STORE_PARK && (job.status.state != JOB_RUNNING || job.status.token != op->token)) {
-        head->code = mq_fail(&head->err, MQ_LOST, "the lease %llu of job %s is no longer held",
+        head->code = mq_fail(&head->err, MQ_LOST, "the lease %llu of job %s is over",
                              (unsigned long long)op->token, id_format(text, op->id));
         return;
     }

@@ -377,6 +377,12 @@ static void an_ack_without_keep_leaves_nothing_but_the_count(void **state)
     lab_close(lab);
 }
 
+static void expect_said(const struct store_op *op, const char *words)
+{
+    if (!strstr(op->err.text, words))
+        fail_msg("'%s' does not say '%s'", op->err.text, words);
+}
+
 static void a_stale_token_is_lost(void **state)
 {
     (void)state;
@@ -386,9 +392,13 @@ static void a_stale_token_is_lost(void **state)
     lab->now += LEASE_DEFAULT_MS;
     lab_sweep(lab, SWEEP_LEASES, 10);
     assert_int_equal(lab_ack(lab, id, old, ""), MQ_LOST); /* ready again: nobody's */
+    expect_said(&lab->complete.op, "the job is ready");
+    expect_said(&lab->complete.op, "drop the work, do not retry");
     uint64_t new = lab_lease(lab, "q", 1)->token;
     assert_true(new > old);
     assert_int_equal(lab_ack(lab, id, old, ""), MQ_LOST); /* another's */
+    expect_said(&lab->complete.op, "'w1' holds it now");
+    expect_said(&lab->complete.op, "drop the work, do not retry");
     assert_int_equal(lab_fail(lab, id, old, FAIL_RETRY, 0), MQ_LOST);
     assert_int_equal(lab_release(lab, id, old, RELEASE_GIVE_BACK, 0), MQ_LOST);
     LAB_OP(lab, extend, STORE_EXTEND);
@@ -403,6 +413,7 @@ static void a_stale_token_is_lost(void **state)
     assert_int_equal(lab_state(lab, id), JOB_RUNNING);
     assert_int_equal(lab_ack(lab, id, new, ""), MQ_OK);
     assert_int_equal(lab_ack(lab, id, new, ""), MQ_LOST); /* twice */
+    expect_said(&lab->complete.op, "the job is succeeded");
     lab_close(lab);
 }
 
