@@ -15,8 +15,11 @@ $(BENCH_BIN)/http_delay: tests/bench/http_delay.c
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(BENCH_CC) -o $@ $<
 
-.PHONY: bench
-bench: all $(addprefix $(BENCH_BIN)/,load limit http_delay)  ## measure against LMDB, Redis Streams and beanstalkd; WHAT=drain, QUICK=1
+.PHONY: bench bench-programs
+bench-programs: $(addprefix $(BENCH_BIN)/,load limit http_delay)
+bench:                     ## measure against LMDB, Redis Streams and beanstalkd; WHAT=drain, QUICK=1
+	@.ci/deps build demo bench
+	@$(MAKE) --no-print-directory -j$(JOBS) all bench-programs
 	@$(BENCH_LUA) tests/bench/run.lua $(BENCH_BIN) $(BUILD)/moonq
 
 .PHONY: bench-picture
