@@ -62,6 +62,7 @@ struct ask *ask_start(struct dispatch *d, struct hint **queues, unsigned queue_c
     ask->lease.queue_count = queue_count;
     ask->lease.max = max;
     ask->lease.bytes_max = ASK_BYTES_MAX;
+    ask->lease.hold_max = d->settings.sweep_limit;
     DL_APPEND(d->asks, ask);
     return ask;
 }

@@ -74,9 +74,10 @@ static void on_news(void *owner, const struct store_news *news)
         hint->news.name = name;
         hint_touch(d, hint);
     }
-    d->next_due = news->next_due;
-    d->next_lease = news->next_lease;
-    d->next_old = news->next_old;
+    d->next_sweep[SWEEP_DUE] = news->next_due;
+    d->next_sweep[SWEEP_LEASES] = news->next_lease;
+    d->next_sweep[SWEEP_OLD] = news->next_old;
+    d->next_sweep[SWEEP_PAUSES] = news->next_pause;
 }
 
 static void on_alarm(void *owner, const char *event, const char *text)
@@ -106,7 +107,8 @@ struct dispatch *dispatch_new(struct store *store, const struct dispatch_host *h
     d->store = store;
     d->host = *host;
     d->settings = *settings;
-    d->next_due = d->next_lease = d->next_old = WALL_NEVER;
+    for (int what = 0; what < SWEEPS; what++)
+        d->next_sweep[what] = WALL_NEVER;
     return d;
 }
 

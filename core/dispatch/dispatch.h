@@ -83,7 +83,7 @@ void dispatch_wait_stop(struct dispatch *d, struct waiter *waiter);
 /*
  * Names: job.pushed job.started job.succeeded job.failed (retrying; run_at) job.dead job.cancelled job.cancelling
  * job.expired job.lost job.released job.ready (promoted or due) job.retried job.deleted job.snoozed job.parked job.progress
- * queue.paused queue.resumed queue.draining queue.idle_with_backlog worker.started worker.ready worker.exited
+ * queue.paused queue.resumed type.paused type.resumed queue.draining queue.idle_with_backlog worker.started worker.ready worker.exited
  * worker.stopping reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
  * record.quarantined index.mended queue.mended job.edited queue.limited
  */
@@ -93,7 +93,8 @@ struct event {
     job_id id; /* 0: not about a job */
     struct slice type, queue, worker;
     uint16_t attempt;
-    wall_ms run_at;       /* job.failed, job.snoozed */
+    wall_ms run_at;       /* job.failed, job.snoozed; queue.paused and type.paused: when it ends by itself */
+    struct slice by;      /* who: queue.paused, type.paused */
     struct slice message; /* of an error, a warning; free text */
     double fraction;      /* job.progress, bulk.progress; below 0: none */
     uint64_t count;       /* bulk.* */
@@ -154,17 +155,17 @@ bool dispatch_worker_view(struct dispatch *d, unsigned index, struct worker_view
 
 /*
  * One gate that stands before a job; the answer of WHY is a list of them, in the order in which they are tried:
- * state, queue_paused, due, parked (no handler), no_pool (no worker serves the queue), no_worker, turn (jobs
+ * state, queue_paused, type_paused, due, parked (no handler), no_pool (no worker serves the queue), no_worker, turn (jobs
  * ahead of it). `open`: this one does not hold it.
  */
 struct gate {
     const char *name;
     bool open;
-    char text[200];
+    char text[400];
 };
 #define GATES_MAX 10
-/* Evaluates without changing anything. `view`: as op_get read it. Returns how many were filled in. */
-unsigned dispatch_why(struct dispatch *d, const struct job_view *view, wall_ms now, struct gate *gates);
+/* Evaluates without changing anything. Returns how many were filled in. */
+unsigned dispatch_why(struct dispatch *d, const struct op_get *job, wall_ms now, struct gate *gates);
 
 /* Hints about a queue, without asking the store. False: not known. */
 bool dispatch_queue(struct dispatch *d, struct slice name, struct queue_news *out);

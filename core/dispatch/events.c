@@ -30,6 +30,7 @@ static struct event event_of(struct dispatch *d, const char *name, job_id id, co
                           .queue = op->queue.at ? op->queue : SLICE_EMPTY,
                           .worker = SLICE_EMPTY,
                           .message = SLICE_EMPTY,
+                          .by = SLICE_EMPTY,
                           .fraction = -1};
 }
 
@@ -223,6 +224,29 @@ static void on_queue(struct dispatch *d, const struct store_op *op)
     struct event event = event_of(d, names[queue->change], 0, op);
     event.queue = queue->name;
     event.message = queue->reason.at ? queue->reason : SLICE_EMPTY;
+    if (queue->change == QUEUE_PAUSE)
+        event.run_at = queue->until;
+    event.by = queue->by.at ? queue->by : SLICE_EMPTY;
+    dispatch_emit(d, &event);
+}
+
+static void on_type(struct dispatch *d, const struct store_op *op)
+{
+    const struct op_type *type = (const struct op_type *)op;
+    struct event event = event_of(d, type->resume ? "type.resumed" : "type.paused", 0, op);
+    event.type = type->type;
+    event.message = type->reason.at ? type->reason : SLICE_EMPTY;
+    event.by = type->by.at ? type->by : SLICE_EMPTY;
+    event.run_at = type->resume ? 0 : type->until;
+    dispatch_emit(d, &event);
+}
+
+static void tell_pause_over(struct dispatch *d, const struct ended_pause *ended, const struct store_op *op)
+{
+    struct event event = event_of(d, ended->is_type ? "type.resumed" : "queue.resumed", 0, op);
+    *(ended->is_type ? &event.type : &event.queue) = ended->name;
+    event.message = SLICE("its time was over");
+    log_event(LOG_INFO, event.name, LOG_SLICE("name", ended->name), LOG_SLICE("message", event.message));
     dispatch_emit(d, &event);
 }
 
@@ -244,6 +268,8 @@ static void on_sweep(struct dispatch *d, const struct store_op *op)
         else if (d->listeners)
             dispatch_emit(d, &event);
     }
+    for (unsigned i = 0; i < sweep->ended_count; i++)
+        tell_pause_over(d, &sweep->ended[i], op);
 }
 
 static void on_group(struct dispatch *d, const struct store_op *op)
@@ -254,12 +280,12 @@ static void on_group(struct dispatch *d, const struct store_op *op)
 }
 
 static void (*const on_verb[STORE_VERBS])(struct dispatch *, const struct store_op *) = {
-    [STORE_PUSH] = on_push,   [STORE_LEASE] = on_lease,         [STORE_COMPLETE] = on_complete,
-    [STORE_FAIL] = on_fail,   [STORE_RELEASE] = on_release,     [STORE_NOTE] = on_note,
-    [STORE_PARK] = on_step,   [STORE_CANCEL] = on_cancel,       [STORE_RETRY] = on_step,
-    [STORE_DELETE] = on_step, [STORE_PROMOTE] = on_step,        [STORE_EDIT] = on_step,
-    [STORE_MANY] = on_many,   [STORE_QUEUE] = on_queue,         [STORE_SWEEP] = on_sweep,
-    [STORE_GROUP] = on_group, [STORE_TAKE_BACK] = on_take_back,
+    [STORE_PUSH] = on_push,   [STORE_LEASE] = on_lease,     [STORE_COMPLETE] = on_complete,
+    [STORE_FAIL] = on_fail,   [STORE_RELEASE] = on_release, [STORE_NOTE] = on_note,
+    [STORE_PARK] = on_step,   [STORE_CANCEL] = on_cancel,   [STORE_RETRY] = on_step,
+    [STORE_DELETE] = on_step, [STORE_PROMOTE] = on_step,    [STORE_EDIT] = on_step,
+    [STORE_MANY] = on_many,   [STORE_QUEUE] = on_queue,     [STORE_SWEEP] = on_sweep,
+    [STORE_GROUP] = on_group, [STORE_TYPE] = on_type,       [STORE_TAKE_BACK] = on_take_back,
 };
 
 void events_of_commit(struct dispatch *d, const struct store_op *op)

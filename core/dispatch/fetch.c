@@ -58,7 +58,10 @@ void fetch_got(struct fetch *fetch, struct ask *ask)
 {
     struct dispatch *d = ask->d;
     fetch->ask = NULL;
-    if (ask->lease.op.code != MQ_OK || ask->lease.count || fetch->give_up <= d->now)
+    if (ask->lease.op.code == MQ_OK && ask->lease.more && !ask->lease.count)
+        ask_for(d, fetch,
+                false); /* it met jobs of a paused type only, and maybe there are others behind them */
+    else if (ask->lease.op.code != MQ_OK || ask->lease.count || fetch->give_up <= d->now)
         answer(d, fetch, &ask->lease);
 }
 

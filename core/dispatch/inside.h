@@ -234,8 +234,8 @@ struct dispatch {
     struct event_listener *listeners;
     struct bulk *bulks;
     uint64_t bulk_last;
-    wall_ms next_due, next_lease, next_old;
-    bool sweeping[3];       /* by op_sweep.what */
+    wall_ms next_sweep[SWEEPS]; /* by op_sweep.what */
+    bool sweeping[SWEEPS];
     unsigned old_doublings; /* chunks of deletions in a row that did not suffice */
     bool jumped;      /* the wall clock did, and leases are still to be renewed: no sweep of them before */
     mono_ms watch_at; /* the next look at what runs; MONO_NEVER: nothing runs */

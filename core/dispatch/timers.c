@@ -1,6 +1,6 @@
 #include "dispatch/inside.h"
 
-/* What time does, a chunk at a time: due jobs become ready, lost leases come back, old records go. */
+/* What time does, a chunk at a time: due jobs become ready, lost leases come back, old records go, pauses end. */
 
 /*
  * Deletions are nobody's hurry, so a chunk is small; but there is one chunk a commit, and a slow disk makes few of these.
@@ -13,11 +13,6 @@ struct sweep {
     struct op_sweep sweep;
     struct dispatch *d;
 };
-
-static wall_ms *next_of(struct dispatch *d, int what)
-{
-    return what == SWEEP_DUE ? &d->next_due : what == SWEEP_LEASES ? &d->next_lease : &d->next_old;
-}
 
 static void swept(struct store_op *op)
 {
@@ -32,7 +27,7 @@ static void swept(struct store_op *op)
                   LOG_STR("message", op->err.text));
         d->rest_until = d->now + REST_MS;
     } else if (sweep->sweep.more) {
-        *next_of(d, what) = d->wall; /* the next chunk, behind whatever came in meanwhile */
+        d->next_sweep[what] = d->wall; /* the next chunk, behind whatever came in meanwhile */
     }
     store_op_release(op);
     free(sweep);
@@ -47,18 +42,13 @@ static unsigned limit_of(const struct dispatch *d, int what)
 
 static void sweep_if_due(struct dispatch *d, int what, wall_ms wall)
 {
-    if (d->sweeping[what] || wall < *next_of(d, what) || (what == SWEEP_LEASES && d->jumped))
+    if (d->sweeping[what] || wall < d->next_sweep[what] || (what == SWEEP_LEASES && d->jumped))
         return;
     struct sweep *sweep = mq_calloc(1, sizeof *sweep);
     store_op_init(&sweep->sweep.op, STORE_SWEEP, wall);
     sweep->sweep.op.done = swept;
     sweep->d = d;
-    if (what == SWEEP_DUE)
-        sweep->sweep.what = SWEEP_DUE;
-    else if (what == SWEEP_LEASES)
-        sweep->sweep.what = SWEEP_LEASES;
-    else
-        sweep->sweep.what = SWEEP_OLD;
+    sweep->sweep.what = (unsigned)what;
     sweep->sweep.limit = limit_of(d, what);
     d->sweeping[what] = true;
     dispatch_submit(d, &sweep->sweep.op);
@@ -68,9 +58,8 @@ void timers_tick(struct dispatch *d, wall_ms wall)
 {
     if (d->now < d->rest_until)
         return;
-    sweep_if_due(d, SWEEP_DUE, wall);
-    sweep_if_due(d, SWEEP_LEASES, wall);
-    sweep_if_due(d, SWEEP_OLD, wall);
+    for (int what = 0; what < SWEEPS; what++)
+        sweep_if_due(d, what, wall);
 }
 
 wall_ms timers_next(const struct dispatch *d)
@@ -78,11 +67,8 @@ wall_ms timers_next(const struct dispatch *d)
     wall_ms next = WALL_NEVER;
     if (d->now < d->rest_until)
         return next;
-    if (!d->sweeping[SWEEP_DUE])
-        next = d->next_due;
-    if (!d->sweeping[SWEEP_LEASES] && !d->jumped && d->next_lease < next)
-        next = d->next_lease;
-    if (!d->sweeping[SWEEP_OLD] && d->next_old < next)
-        next = d->next_old;
+    for (int what = 0; what < SWEEPS; what++)
+        if (!d->sweeping[what] && !(what == SWEEP_LEASES && d->jumped) && d->next_sweep[what] < next)
+            next = d->next_sweep[what];
     return next;
 }

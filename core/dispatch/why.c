@@ -48,6 +48,21 @@ static struct gate *gate_of_state(struct gate *at, const struct job_view *view, 
     }
 }
 
+/* "queue 'mail' is paused by ana since ..., until ...: the relay is down (RESUME it)" */
+static struct gate *gate_of_pause(struct gate *at, const char *name, const char *what, struct slice of,
+                                  const struct pause_view *pause, const char *next)
+{
+    char since[TIME_TEXT_BYTES], until[TIME_TEXT_BYTES];
+    if (!pause->on)
+        return gate(at, name, true, "%s '%.*s' is not paused", what, SLICE_ARG(of));
+    bool ends = pause->until != WALL_NEVER;
+    return gate(at, name, false, "%s '%.*s' is paused%s%.*s%s%s%s%s%s%.*s (%s)", what, SLICE_ARG(of),
+                pause->by.len ? " by " : "", SLICE_ARG(pause->by), pause->since ? " since " : "",
+                pause->since ? time_format(since, pause->since) : "", ends ? ", until " : "",
+                ends ? time_format(until, pause->until) : "", pause->reason.len ? ": " : "",
+                SLICE_ARG(pause->reason), next);
+}
+
 static struct gate *gate_of_workers(struct gate *at, struct dispatch *d, struct slice queue)
 {
     struct pool *pool;
@@ -77,17 +92,17 @@ static struct gate *gate_of_workers(struct gate *at, struct dispatch *d, struct 
                 "%u live workers serve its queue, %u free places, %u fetchers", live, room, fetchers);
 }
 
-unsigned dispatch_why(struct dispatch *d, const struct job_view *view, wall_ms now, struct gate *gates)
+unsigned dispatch_why(struct dispatch *d, const struct op_get *job, wall_ms now, struct gate *gates)
 {
+    const struct job_view *view = &job->view;
     struct gate *at = gate_of_state(gates, view, now);
     struct slice queue = view->spec.queue;
     if (state_is_final(view->status.state) || view->status.state == JOB_RUNNING ||
         view->status.state == JOB_BLOCKED)
         return (unsigned)(at - gates);
     const struct hint *hint = hint_find(d, queue);
-    bool paused = hint && hint->news.paused;
-    at = gate(at, "queue_paused", !paused, "queue '%.*s' is %s", SLICE_ARG(queue),
-              paused ? "paused (RESUME it)" : "not paused");
+    at = gate_of_pause(at, "queue_paused", "queue", queue, &job->queue_pause, "RESUME it");
+    at = gate_of_pause(at, "type_paused", "job type", view->spec.type, &job->type_pause, "RESUME TYPE");
     bool handled = type_find(d, view->spec.type) != NULL;
     at = gate(at, "parked", !view->status.parked, "%s",
               view->status.parked ? "no handler has its type: add one and RELOAD, or FETCH it"

@@ -49,6 +49,7 @@ struct job_status {
     enum job_state state;
     uint8_t priority;    /* as in the spec: the key of the ready index needs it */
     bool parked;         /* ready, but no handler has its type: not handed to workers */
+    uint32_t held_no;    /* ready, but its type is paused: the store's number of that pause; 0: not held */
     bool cancelling;     /* running, and asked to stop */
     bool held_by_worker; /* running in a worker of this server, whose lease a restart may give back at once */
     bool started;        /* was leased at least once: expires no longer applies */

@@ -6,6 +6,7 @@
 enum {
     SPEC_FORMAT = 1,
     STATUS_FORMAT = 1,
+    STATUS_FORMAT_HELD = 2, /* as 1, and the number of the pause that holds it: few jobs need these bytes */
     ATTEMPT_FORMAT = 1,
 };
 
@@ -111,7 +112,8 @@ enum {
 
 size_t record_status_bytes(const struct job_status *status)
 {
-    return STATUS_FIXED_BYTES + 2 * 4 + status->holder.len + status->note.len + SUM_BYTES;
+    return STATUS_FIXED_BYTES + 2 * 4 + status->holder.len + status->note.len +
+           (status->held_no ? sizeof status->held_no : 0) + SUM_BYTES;
 }
 
 void record_write_status(char *start, const struct job_status *status)
@@ -119,7 +121,7 @@ void record_write_status(char *start, const struct job_status *status)
     char *at = start;
     uint32_t progress;
     memcpy(&progress, &status->progress, sizeof progress);
-    *at++ = STATUS_FORMAT;
+    *at++ = status->held_no ? STATUS_FORMAT_HELD : STATUS_FORMAT;
     *at++ = (char)status->state;
     *at++ = (char)status->priority;
     *at++ = (char)((status->parked ? FLAG_PARKED : 0) | (status->cancelling ? FLAG_CANCELLING : 0) |
@@ -135,13 +137,18 @@ void record_write_status(char *start, const struct job_status *status)
     be32_put(at + 48, progress);
     at = put_string(at + 52, status->holder);
     at = put_string(at, status->note);
+    if (status->held_no) {
+        be32_put(at, status->held_no);
+        at += sizeof status->held_no;
+    }
     be32_put(at, sum_of(start, (size_t)(at - start)));
 }
 
 enum mq_code record_read_status(struct job_status *out, struct slice bytes, struct mq_err *err)
 {
     struct reader body;
-    enum mq_code code = open_record(&body, bytes, STATUS_FORMAT, "status", err);
+    bool held = bytes.len && bytes.at[0] == STATUS_FORMAT_HELD;
+    enum mq_code code = open_record(&body, bytes, held ? STATUS_FORMAT_HELD : STATUS_FORMAT, "status", err);
     if (code != MQ_OK)
         return code;
     struct job_status status;
@@ -165,6 +172,7 @@ enum mq_code record_read_status(struct job_status *out, struct slice bytes, stru
     memcpy(&status.progress, &progress, sizeof progress);
     status.holder = reader_string(&body);
     status.note = reader_string(&body);
+    status.held_no = held ? reader_u32(&body) : 0;
     if (state == JOB_NONE || state >= JOB_STATES)
         return mq_fail(err, MQ_INTERNAL, "status record has state %u", state);
     code = close_record(&body, "status", err);

@@ -87,7 +87,7 @@ void answer_why(struct call *call, struct reply *reply)
 {
     const struct op_get *op = CALL_OP(call, struct op_get);
     struct gate gates[GATES_MAX];
-    unsigned count = dispatch_why(call->protocol->dispatch, &op->view, call->protocol->now, gates);
+    unsigned count = dispatch_why(call->protocol->dispatch, op, call->protocol->now, gates);
     const char *answer = NULL;
     reply_map(reply, 4);
     reply_bulk(reply, SLICE("id"));

@@ -1,4 +1,4 @@
-/* cmd_queues.c - queues and workers: QUEUES, WORKERS, PAUSE, RESUME, DRAIN, LIMIT. */
+/* cmd_queues.c - queues and workers: QUEUES, WORKERS, DRAIN, LIMIT. */
 #include <stdio.h>
 
 #include "job/name.h"
@@ -26,19 +26,26 @@ static void add_counts(struct reply *reply, const struct queue_counts *counts)
     add_count(reply, "expired_total", counts->expired);
     add_count(reply, "lost_total", counts->lost);
     add_count(reply, "crashed_total", counts->crashed);
+    add_count(reply, "held", counts->held);
 }
 
 static void add_queue(struct reply *reply, const struct queue_view *queue, wall_ms now)
 {
-    reply_map(reply, 5 + (JOB_STATES - 1) + 8 + 1);
+    reply_map(reply, 8 + (JOB_STATES - 1) + 9 + 1);
     reply_bulk(reply, SLICE("name"));
     reply_bulk(reply, queue->name);
     reply_bulk(reply, SLICE("paused"));
-    reply_bool(reply, queue->paused);
+    reply_bool(reply, queue->pause.on);
     reply_bulk(reply, SLICE("draining"));
     reply_bool(reply, queue->draining);
     reply_bulk(reply, SLICE("reason"));
-    reply_maybe(reply, queue->reason);
+    reply_maybe(reply, queue->pause.reason);
+    reply_bulk(reply, SLICE("paused_by"));
+    reply_maybe(reply, queue->pause.by);
+    reply_bulk(reply, SLICE("paused_at"));
+    reply_moment(reply, queue->pause.since);
+    reply_bulk(reply, SLICE("paused_until"));
+    reply_moment(reply, queue->pause.until);
     reply_bulk(reply, SLICE("limit"));
     if (queue->limit == QUEUE_UNLIMITED)
         reply_null(reply);
@@ -130,53 +137,31 @@ enum mq_code cmd_workers(struct call *call, struct mq_err *err)
     return MQ_OK;
 }
 
-/* ---- PAUSE, RESUME, DRAIN, LIMIT -------------------------------------------------------------------------- */
+/* ---- DRAIN, LIMIT ----------------------------------------------------------------------------------------- */
 
-static enum mq_code change_queue(struct call *call, int change, struct mq_err *err)
+enum mq_code queue_change(struct call *call, struct op_queue *op, int change, struct mq_err *err)
 {
-    struct op_queue *op = CALL_OP(call, struct op_queue);
     enum mq_code code = name_check("queue", call->args[0], err);
     if (code != MQ_OK)
         return code;
     op->name = call->args[0];
     op->change = change;
-    op->reason = SLICE_EMPTY;
+    op->reason = op->by = SLICE_EMPTY;
     store_op_init(&op->op, STORE_QUEUE, call->now);
     call->op = &op->op;
     return MQ_OK;
 }
 
-enum mq_code cmd_pause(struct call *call, struct mq_err *err)
-{
-    struct options options = options_of("PAUSE", "REASON", call->args + 1, call->count - 1);
-    enum mq_code code = change_queue(call, QUEUE_PAUSE, err);
-    while (code == MQ_OK && options_next(&options)) {
-        if (!options_is(&options, "REASON"))
-            return options_unknown(&options, err);
-        code = options_value(&options, err);
-        if (code == MQ_OK && options.value.len > REASON_MAX_BYTES)
-            code = mq_fail(err, MQ_TOOBIG, "REASON has %zu bytes, the limit is %d", options.value.len,
-                           REASON_MAX_BYTES);
-        CALL_OP(call, struct op_queue)->reason = options.value;
-    }
-    return code;
-}
-
-enum mq_code cmd_resume(struct call *call, struct mq_err *err)
-{
-    return change_queue(call, QUEUE_RESUME, err);
-}
-
 enum mq_code cmd_drain(struct call *call, struct mq_err *err)
 {
-    return change_queue(call, QUEUE_DRAIN, err);
+    return queue_change(call, CALL_OP(call, struct op_queue), QUEUE_DRAIN, err);
 }
 
 enum mq_code cmd_limit(struct call *call, struct mq_err *err)
 {
     struct op_queue *op = CALL_OP(call, struct op_queue);
     int64_t limit = 0;
-    enum mq_code code = change_queue(call, QUEUE_KEEP, err);
+    enum mq_code code = queue_change(call, op, QUEUE_KEEP, err);
     if (code == MQ_OK)
         code = arg_int(&limit, "limit", call->args[1], 0, INT64_MAX, err);
     op->set_limit = true;

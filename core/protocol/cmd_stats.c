@@ -9,7 +9,7 @@
 #include "protocol/commands.h"
 #include "protocol/room.h"
 
-#define FIGURES_MAX 80
+#define FIGURES_MAX 160
 
 struct figure {
     const char *section; /* of INFO; NULL: as the one before */
@@ -98,9 +98,11 @@ static void add_dispatch(struct figures *figures, struct dispatch *d)
 static void add_jobs(struct figures *figures, const struct op_queues *op)
 {
     struct queue_counts sum = {.pushed = 0};
-    unsigned begin = section(figures);
+    unsigned begin = section(figures), paused = 0;
     for (unsigned i = 0; i < op->count; i++) {
         const struct queue_counts *counts = &op->queues[i].counts;
+        paused += op->queues[i].pause.on;
+        sum.held += counts->held;
         for (enum job_state state = JOB_BLOCKED; state < JOB_STATES; state++)
             sum.in_state[state] += counts->in_state[state];
         sum.pushed += counts->pushed;
@@ -113,6 +115,9 @@ static void add_jobs(struct figures *figures, const struct op_queues *op)
         sum.crashed += counts->crashed;
     }
     add(figures, "queues", op->count);
+    add(figures, "queues_paused", paused);
+    add(figures, "types_paused", op->type_count);
+    add(figures, "held", (int64_t)sum.held);
     for (enum job_state state = JOB_BLOCKED; state < JOB_STATES; state++)
         add(figures, state_name(state), (int64_t)sum.in_state[state]);
     add(figures, "pushed_total", (int64_t)sum.pushed);

@@ -62,8 +62,23 @@ struct queues_call {
     struct op_queues op;
     struct slice name; /* empty: all */
 };
-command_run cmd_queues, cmd_workers, cmd_pause, cmd_resume, cmd_drain, cmd_limit;
+command_run cmd_queues, cmd_workers, cmd_drain, cmd_limit;
 command_answer answer_queues;
+/* Fills in the operation for the queue that the first argument names. */
+enum mq_code queue_change(struct call *call, struct op_queue *op, int change, struct mq_err *err);
+
+/* cmd_pause.c */
+struct pause_call {
+    union {
+        struct op_queue queue;
+        struct op_type type;
+    };
+    int64_t for_ms; /* 0: no FOR */
+    wall_ms until;  /* 0: no UNTIL */
+    struct slice reason, by;
+};
+command_run cmd_pause, cmd_resume, cmd_pauses;
+command_answer answer_pauses;
 
 /* cmd_stats.c */
 struct stats_call {

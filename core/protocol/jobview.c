@@ -44,6 +44,8 @@ static void add_holding(struct reply *reply, const struct job_status *status)
     reply_bool(reply, status->cancelling);
     reply_bulk(reply, SLICE("parked"));
     reply_bool(reply, status->parked);
+    reply_bulk(reply, SLICE("held"));
+    reply_bool(reply, status->held_no != 0);
 }
 
 void jobview_add(struct reply *reply, const struct job_view *view)

@@ -69,6 +69,7 @@ static void write_event(struct buf *line, const struct event *event)
     if (event->run_at && event->run_at != WALL_NEVER)
         add_number(line, ",\"run_at\":", event->run_at);
     add_text(line, ",\"message\":", event->message);
+    add_text(line, ",\"by\":", event->by);
     if (event->fraction >= 0 && (strstr(event->name, "progress")))
         buf_printf(line, ",\"fraction\":%.7g", event->fraction);
     if (event->count)

@@ -237,7 +237,8 @@ const struct command commands[] = {
                  "it waits for that), "
                  "`expires_at`, `keep`, `timeout`, `lease`, `deadline`, `holder`, `token` (these three while "
                  "it runs), "
-                 "`progress`, `note`, `cancelling`, `parked` (ready, but no handler has its type), `result`, "
+                 "`progress`, `note`, `cancelling`, `parked` (ready, but no handler has its type), "
+                 "`held` (ready, but set aside because its type is paused), `result`, "
                  "`attempts` (maps of "
                  "`number`, `outcome`, `began`, `ended`, `worker`, `code`, `message`, `traceback`; oldest "
                  "first), `log` (maps of "
@@ -297,14 +298,31 @@ const struct command commands[] = {
         .summary = "The queues and their counters, or those of one. Nothing is counted for it: counters are "
                    "kept in each "
                    "commit.",
-        .reply = "an array of maps: `name`, `paused`, `draining`, `reason`, `limit`; jobs there now by state "
+        .reply = "an array of maps: `name`, `paused`, `draining`, `reason`, `paused_by`, `paused_at`, "
+                 "`paused_until` (when it ends by itself, or null), `limit`; jobs there now by state "
                  "(`blocked` "
                  "`scheduled` `ready` `running` `retrying` `succeeded` `dead` `cancelled` `expired`); ever: "
                  "`pushed_total` "
                  "`succeeded_total` `failed_total` `dead_total` `cancelled_total` `expired_total` "
                  "`lost_total` `crashed_total`; "
+                 "`held` (of those ready, how many were set aside because their type is paused); "
                  "`oldest_ready_age` (how long ago the next job was pushed, or null)",
         .errors = "BADARG NOTFOUND",
+        .since = "0.1",
+    },
+    {
+        .name = "PAUSES",
+        .args = "",
+        .flags = CMD_READ,
+        .group = GROUP_INSPECT,
+        .op_bytes = sizeof(struct queues_call),
+        .run = cmd_pauses,
+        .answer = answer_pauses,
+        .summary = "What is paused: queues, then job types.",
+        .reply =
+            "an array of maps: `what` (`queue` or `type`), `name`, `reason`, `by`, `since`, `until` (when it "
+            "ends by itself, or null)",
+        .errors = "",
         .since = "0.1",
     },
     {
@@ -342,13 +360,14 @@ const struct command commands[] = {
         .group = GROUP_INSPECT,
         .run = cmd_events,
         .summary = "Be told what happens, from now on, when it is on disk.",
-        .reply = "`OK`, and from then on an event a reply: a JSON object with `event`, `at`, and what is "
-                 "known of `id`, `type`, "
-                 "`queue`, `worker`, `attempt`, `run_at`, `message`, `fraction`, `count`; their names are "
-                 "listed at the end of this page. RESP2: "
-                 "a bulk string; RESP3: a push of `event` and the object. Only PING, RESET (ends the stream) "
-                 "and QUIT may "
-                 "follow. Nothing is left out: who does not read is closed",
+        .reply =
+            "`OK`, and from then on an event a reply: a JSON object with `event`, `at`, and what is "
+            "known of `id`, `type`, "
+            "`queue`, `worker`, `attempt`, `run_at`, `message`, `by`, `fraction`, `count`; their names are "
+            "listed at the end of this page. RESP2: "
+            "a bulk string; RESP3: a push of `event` and the object. Only PING, RESET (ends the stream) "
+            "and QUIT may "
+            "follow. Nothing is left out: who does not read is closed",
         .options = "JOB id|only of this job\n"
                    "QUEUE name|only of this queue\n"
                    "TYPE name|only of jobs of this type\n"
@@ -482,33 +501,40 @@ const struct command commands[] = {
     },
     {
         .name = "PAUSE",
-        .args = "queue [REASON text]",
+        .args = "queue | TYPE type [REASON text] [BY name] [FOR duration | UNTIL time]",
         .min = 1,
-        .max = 3,
+        .max = -1,
         .flags = CMD_CHANGE | CMD_MULTI,
         .group = GROUP_CONTROL,
-        .op_bytes = sizeof(struct op_queue),
+        .op_bytes = sizeof(struct pause_call),
         .run = cmd_pause,
         .answer = answer_ok,
-        .summary = "Hand out no more jobs of this queue; pushes are still taken, running jobs go on.",
+        .summary =
+            "Hand out no more jobs of this queue, or of this type in any queue; pushes are still taken, "
+            "running jobs go on. A pause survives restarts; pausing again changes it.",
         .reply = "`OK`",
-        .options = "REASON text|shown by QUEUES; at most 1 KiB\n",
-        .errors = "BADARG NOSPACE TOOBIG",
+        .options =
+            "REASON text|shown by PAUSES, QUEUES and WHY; at most 200 bytes\n"
+            "BY name|who pauses; else the user whose process is connected\n"
+            "FOR duration|it ends by itself after this time\n"
+            "UNTIL time|it ends by itself at this moment: unix milliseconds or ISO 8601. Excludes FOR\n",
+        .errors = "BADARG FULL NOSPACE TOOBIG",
+        .example = "> PAUSE mail REASON 'the relay is down' FOR 30m\nOK\n> PAUSE TYPE report.monthly\nOK\n",
         .since = "0.1",
     },
     {
         .name = "RESUME",
-        .args = "queue",
+        .args = "queue | TYPE type",
         .min = 1,
-        .max = 1,
+        .max = 2,
         .flags = CMD_CHANGE | CMD_MULTI,
         .group = GROUP_CONTROL,
-        .op_bytes = sizeof(struct op_queue),
+        .op_bytes = sizeof(struct pause_call),
         .run = cmd_resume,
         .answer = answer_ok,
-        .summary = "End PAUSE and DRAIN.",
+        .summary = "End PAUSE; of a queue DRAIN, too.",
         .reply = "`OK`",
-        .errors = "BADARG NOSPACE",
+        .errors = "BADARG NOTFOUND NOSPACE",
         .since = "0.1",
     },
     {

@@ -33,6 +33,8 @@
     X(QUEUE_TWICE, "queue_twice", "Only one of the two would be seen.", "the second was dissolved")          \
     X(QUEUE_OTHER, "queue_other", "The job would run in a queue it was not pushed to.",                      \
       "the status was corrected")                                                                            \
+    X(HELD_BY_NONE, "held_by_none", "The job would wait for ever.", "made ready")                            \
+    X(PAUSE_UNREADABLE, "pause_unreadable", "The type is not paused any more.", "removed")                   \
     X(MISCOUNTED, "miscounted", "Limits and figures of the queue are wrong.", "counted anew")                \
     X(COUNTER_BEHIND, "counter_behind", "Ids or tokens would be given out twice.", "the counter was raised") \
     X(ORPHAN, "orphan", "It would stay for ever.", "removed")                                                \

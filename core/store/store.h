@@ -56,6 +56,7 @@ enum store_verb {
     STORE_TAKE_BACK, /* struct op_step: running -> ready, whoever holds it */
     STORE_MANY,      /* struct op_many: a step for all that a filter finds */
     STORE_QUEUE,     /* struct op_queue: pause, resume, drain, limit */
+    STORE_TYPE,      /* struct op_type: pause and resume a job type */
     STORE_SWEEP,     /* struct op_sweep: what time does: due, expired, lost, old */
     STORE_UNPARK,    /* struct op_unpark */
     STORE_RECOVER,   /* struct op_recover: at start, leases of workers that are gone */
@@ -115,7 +116,8 @@ struct leased_job {
 /*
  * Hands out up to `max` ready jobs, from the queues in the order given: all of the first before the second.
  * Within a queue by priority, then by id. Paused queues are passed over, and so are parked jobs if
- * `by_worker`. Jobs past their expires_at become expired instead (their ids are in `expired`).
+ * `by_worker`. Jobs of a paused type that stand before others are set aside (held), `hold_max` of them at most:
+ * then the answer ends early, with `more`. Jobs past their expires_at become expired instead (their ids are in `expired`).
  * Finding none is MQ_OK with count 0.
  */
 struct op_lease {
@@ -123,13 +125,16 @@ struct op_lease {
     const struct slice *queues;
     unsigned queue_count;
     unsigned max;
-    size_t bytes_max; /* stops behind the job that reaches it; 0: no limit */
+    size_t bytes_max;  /* stops behind the job that reaches it; 0: no limit */
+    unsigned hold_max; /* 0: no limit */
     struct slice holder;
     uint32_t lease_ms; /* 0: each job's own */
     bool by_worker;    /* a worker of this server, not a client: see job_status.held_by_worker */
     /* answers, in op.memory */
     struct leased_job *jobs;
     unsigned count;
+    unsigned held; /* so many were set aside */
+    bool more;     /* it stopped at hold_max: ask again */
     job_id *expired;
     unsigned expired_count;
     struct slice expired_names; /* if op.want_names: for store_names_next, in the order of `expired` */
@@ -277,15 +282,32 @@ struct queue_counts {
     uint64_t in_state[JOB_STATES];                                               /* jobs there now */
     uint64_t pushed, succeeded, failed, dead, cancelled, expired, lost, crashed; /* ever */
     uint64_t parked; /* of those in_state[JOB_READY]: not handed to workers */
+    uint64_t
+        held; /* of those in_state[JOB_READY]: met by a lease while their type was paused, and set aside */
+};
+
+/* Nothing is handed out of a paused queue, and no job of a paused type; pushes go on, and so does what runs. */
+#define PAUSE_REASON_MAX 200 /* bytes: a sentence */
+#define PAUSE_BY_MAX     63
+#define TYPES_PAUSED_MAX 200 /* each is looked at for each job that is handed out meanwhile */
+struct pause_view {
+    bool on;
+    wall_ms since,
+        until; /* until: it ends by itself then, in a sweep PAUSES; WALL_NEVER: when somebody resumes */
+    struct slice reason, by;
+};
+struct type_pause {
+    struct slice type;
+    struct pause_view pause;
 };
 
 #define QUEUE_UNLIMITED 0
 struct queue_view {
     struct slice name;
     uint32_t no;
-    bool paused, draining;
-    struct slice reason; /* of the pause */
-    uint64_t limit;      /* jobs waiting (blocked, scheduled, ready, retrying) at most; QUEUE_UNLIMITED */
+    struct pause_view pause;
+    bool draining;
+    uint64_t limit; /* jobs waiting (blocked, scheduled, ready, retrying) at most; QUEUE_UNLIMITED */
     struct queue_counts counts;
     wall_ms oldest_ready; /* pushed_at of the head of the queue; WALL_NEVER if none. Only in op_queues */
 };
@@ -300,9 +322,22 @@ struct op_queue {
         QUEUE_DRAIN,  /* refuses pushes, runs what is there */
         QUEUE_RESUME, /* ends both */
     } change;
-    struct slice reason;
+    struct slice reason, by; /* PAUSE: at most PAUSE_REASON_MAX and PAUSE_BY_MAX bytes, or BADARG */
+    wall_ms until;           /* PAUSE: 0 or WALL_NEVER for no end. One that is paused keeps its `since` */
     bool set_limit;
     uint64_t limit;
+};
+
+/*
+ * Pauses a job type, or changes the pause; or ends it: NOTFOUND if it is not paused. FULL: TYPES_PAUSED_MAX are.
+ * What was held becomes ready again in sweeps PAUSES, a chunk at a time.
+ */
+struct op_type {
+    struct store_op op;
+    struct slice type;
+    bool resume;
+    struct slice reason, by; /* as in op_queue */
+    wall_ms until;
 };
 
 /*
@@ -310,6 +345,7 @@ struct op_queue {
  * DUE: scheduled and retrying -> ready, and what should have started by now -> expired.
  * LEASES: leases that ran out -> ready, or dead if attempts are spent, or cancelled if that was asked for.
  * OLD: finished records past their keep, and dead letters past dead_keep, are deleted.
+ * PAUSES: pauses whose time is over end, and what a pause of a type held is ready for all again.
  */
 struct op_sweep {
     struct store_op op;
@@ -317,6 +353,8 @@ struct op_sweep {
         SWEEP_DUE,
         SWEEP_LEASES,
         SWEEP_OLD,
+        SWEEP_PAUSES,
+        SWEEPS,
     } what;
     unsigned limit;
     /* answers, in op.memory */
@@ -327,6 +365,11 @@ struct op_sweep {
         struct slice type, queue; /* if op.want_names */
     } * swept;
     unsigned count;
+    struct ended_pause {
+        bool is_type; /* or a queue */
+        struct slice name;
+    } * ended;
+    unsigned ended_count;
     bool more; /* call again */
 };
 
@@ -378,6 +421,7 @@ struct op_get {
     bool with_history;
     /* answers, in op.memory */
     struct job_view view;
+    struct pause_view queue_pause, type_pause;
     struct slice result;
     struct job_attempt *attempts; /* oldest first */
     unsigned attempt_count;
@@ -409,6 +453,8 @@ struct op_queues {
     /* answers, in op.memory */
     struct queue_view *queues; /* by name */
     unsigned count;
+    struct type_pause *types; /* those that are paused, in the order in which they were */
+    unsigned type_count;
 };
 
 /* Figures of the store itself; the counters of jobs are in op_queues. */
@@ -430,7 +476,7 @@ struct op_stats {
 struct queue_news {
     struct slice name;
     uint64_t ready;   /* may be handed to anybody */
-    uint64_t parked;  /* ready too, but only clients may have them */
+    uint64_t parked;  /* ready too, but only clients may have them. What is held is in neither */
     uint64_t waiting; /* blocked, scheduled, ready, retrying: what a limit counts */
     bool paused, draining;
 };
@@ -440,6 +486,7 @@ struct store_news {
     wall_ms next_due;   /* the first moment at which a sweep DUE has work; WALL_NEVER */
     wall_ms next_lease; /* ... a sweep LEASES */
     wall_ms next_old;   /* ... a sweep OLD */
+    wall_ms next_pause; /* ... a sweep PAUSES; 0: at once */
 };
 
 /* Who hears of commits. Called on the loop inside store_collect, before the `done` of the operation. */

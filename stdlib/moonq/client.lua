@@ -100,6 +100,7 @@ local filter_options = {
   { "state", joined }, { "queue", as_is }, { "type", as_is }, { "tag", as_is }, { "holder", as_is },
   { "older", duration }, { "newer", duration },
 }
+local pause_options = { { "reason", as_is }, { "by", as_is }, { "for", duration }, { "until", as_is } }
 local release_options = { { "reason", as_is }, { "by", as_is } }
 local page_options = { { "limit", as_is }, { "order", as_is }, { "cursor", as_is } }
 
@@ -639,15 +640,41 @@ function Client:where(step, filter)
   return shaped(words, request(self, words, 24 * 3600))
 end
 
-function Client:pause(queue, reason)
-  if reason then
-    return self:call("PAUSE", queue, "REASON", reason)
-  end
-  return self:call("PAUSE", queue)
+---@class moonq.PauseOptions
+---@field reason? string             at most 200 bytes
+---@field by? string                 your user name by default
+---@field for? number|string         it ends by itself after this time
+---@field until? string|integer      ... at this moment: ISO 8601 or unix milliseconds
+
+--- Hands out no more jobs of a queue, until it is resumed or the pause's time is over.
+---
+--- Raises: BADARG, TOOBIG.
+---@param queue string
+---@param opts? moonq.PauseOptions|string   a text is the reason
+function Client:pause(queue, opts)
+  opts = type(opts) == "string" and { reason = opts } or opts or {}
+  return request(self, add_options({ "PAUSE", queue }, opts, pause_options))
 end
 
 function Client:resume(queue)
   return self:call("RESUME", queue)
+end
+
+--- The same for a job type, in whatever queue.
+---@param job_type string
+---@param opts? moonq.PauseOptions
+function Client:pause_type(job_type, opts)
+  return request(self, add_options({ "PAUSE", "TYPE", job_type }, opts or {}, pause_options))
+end
+
+--- Raises: NOTFOUND if it is not paused.
+function Client:resume_type(job_type)
+  return self:call("RESUME", "TYPE", job_type)
+end
+
+--- What is paused: { what ("queue" or "type"), name, reason, by, since, until }.
+function Client:pauses()
+  return self:call("PAUSES")
 end
 
 --- Refuses pushes to a queue, runs what is there.

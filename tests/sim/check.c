@@ -34,6 +34,7 @@ static void compare_status(const struct model_job *job, const struct job_status 
         sim_wrong("job %s is %s, it must be %s", job->name, state_name(status->state),
                   state_name(job->state));
     SAME("parked", "%d", status->parked, job->parked);
+    SAME("held", "%u", status->held_no, job->held);
     SAME("cancelling", "%d", status->cancelling, job->cancelling);
     SAME("held by worker", "%d", status->held_by_worker, job->by_worker);
     SAME("started", "%d", status->started, job->started);
@@ -115,6 +116,10 @@ static unsigned rank_of_queue(const struct model_job *job)
 
 static bool ready_before(const struct model_job *a, const struct model_job *b)
 {
+    if (a->held != b->held)
+        return a->held < b->held;
+    if (a->held)
+        return a->id < b->id;
     if (a->parked != b->parked)
         return b->parked;
     unsigned x = rank_of_queue(a), y = rank_of_queue(b);
@@ -199,9 +204,16 @@ static void compare_count(const struct model_queue *queue, const char *what, uin
 static void compare_queue(const struct model_queue *queue, const struct queue_view *view)
 {
     const struct queue_counts *counts = &view->counts;
-    if (view->paused != queue->paused || view->draining != queue->draining)
-        sim_wrong("queue %s: paused %d, draining %d; it must be %d, %d", queue->name, view->paused,
+    if (view->pause.on != queue->paused || view->draining != queue->draining)
+        sim_wrong("queue %s: paused %d, draining %d; it must be %d, %d", queue->name, view->pause.on,
                   view->draining, queue->paused, queue->draining);
+    if (queue->paused && view->pause.until != queue->paused_until)
+        sim_wrong("queue %s is paused until %lld, it must be %lld", queue->name, (long long)view->pause.until,
+                  (long long)queue->paused_until);
+    uint64_t held = 0;
+    for (unsigned i = 0; i < sim.model.job_count; i++)
+        held += sim.model.jobs[i].held && strcmp(sim.model.jobs[i].queue, queue->name) == 0;
+    compare_count(queue, "held", counts->held, held);
     for (int state = JOB_BLOCKED; state < JOB_STATES; state++)
         compare_count(queue, state_name((enum job_state)state), counts->in_state[state],
                       model_count(&sim.model, queue->name, (enum job_state)state));
@@ -213,6 +225,22 @@ static void compare_queue(const struct model_queue *queue, const struct queue_vi
     compare_count(queue, "expired", counts->expired, queue->expired);
     compare_count(queue, "lost", counts->lost, queue->lost);
     compare_count(queue, "crashed", counts->crashed, queue->crashed);
+}
+
+static void compare_types(const struct op_queues *op)
+{
+    unsigned found = 0;
+    for (unsigned i = 0; i < sim.model.pause_count; i++) {
+        const struct model_pause *pause = &sim.model.pauses[i];
+        if (pause->ended)
+            continue;
+        const struct type_pause *is = found < op->type_count ? &op->types[found] : NULL;
+        found++;
+        if (!is || !slice_equal(is->type, slice_of(pause->type)) || is->pause.until != pause->until)
+            sim_wrong("type %s must be paused until %lld, and is not", pause->type, (long long)pause->until);
+    }
+    if (found != op->type_count)
+        sim_wrong("%u types are paused, it must be %u", op->type_count, found);
 }
 
 static void compare_queues(void)
@@ -232,6 +260,7 @@ static void compare_queues(void)
     }
     if (found != sim.model.queue_count)
         sim_wrong("there are %u queues, it must be %u", found, sim.model.queue_count);
+    compare_types(&queues);
     store_op_release(&queues.op);
 }
 
@@ -366,7 +395,7 @@ static void check_idle(const struct seat *seat)
         return;
     for (unsigned i = 0; i < sim.model.job_count; i++) {
         const struct model_job *job = &sim.model.jobs[i];
-        if (job->state == JOB_READY && !job->parked && pool_serves_queue(seat, job->queue) &&
+        if (job->state == JOB_READY && !job->parked && !job->held && pool_serves_queue(seat, job->queue) &&
             !model_queue(&sim.model, job->queue)->paused)
             sim_wrong("job %s is ready, worker %s is idle, and nothing happens", job->name, seat->name);
     }
@@ -397,12 +426,14 @@ static void check_hint(const struct model_queue *queue)
     struct queue_news news;
     if (!dispatch_queue(sim.d, slice_of(queue->name), &news))
         sim_wrong("dispatch does not know queue %s", queue->name);
-    uint64_t parked = 0;
+    uint64_t parked = 0, held = 0;
+    for (unsigned i = 0; i < sim.model.job_count; i++)
+        held += sim.model.jobs[i].held && strcmp(sim.model.jobs[i].queue, queue->name) == 0;
     for (unsigned i = 0; i < sim.model.job_count; i++)
         parked += sim.model.jobs[i].parked && strcmp(sim.model.jobs[i].queue, queue->name) == 0;
     if (news.paused != queue->paused || news.draining != queue->draining ||
         news.waiting != model_waiting(&sim.model, queue->name) || news.parked != parked ||
-        news.ready != model_count(&sim.model, queue->name, JOB_READY) - parked)
+        news.ready != model_count(&sim.model, queue->name, JOB_READY) - parked - held)
         sim_wrong("dispatch believes that queue %s has %llu ready and %llu parked of %llu waiting",
                   queue->name, (unsigned long long)news.ready, (unsigned long long)news.parked,
                   (unsigned long long)news.waiting);
@@ -420,6 +451,7 @@ void check_rest(void)
         check_moment("a job that is due", model_next_due(m));
         check_moment("the end of a lease", model_next_lease(m));
         check_moment("the removal of an old record", model_next_old(m));
+        check_moment("the end of a pause", model_next_pause(m));
     } else if (sim.wake.mono > sim.rests_until && sim.wake.mono > sim.now + 1000) {
         sim_wrong("the disk was full, and nobody will wake to try again");
     }

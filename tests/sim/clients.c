@@ -20,6 +20,7 @@ struct request {
         struct op_step step;
         struct op_many many;
         struct op_queue queue;
+        struct op_type type;
         struct op_unpark unpark;
         struct op_group group;
     };
@@ -369,6 +370,8 @@ void step_queue(void)
     queue->name = slice_of(queue_names[dice(QUEUES)]);
     queue->change = change;
     queue->reason = SLICE("maintenance");
+    queue->by = SLICE("ana");
+    queue->until = chance(50) ? 0 : sim.wall + 1 + some_delay();
     if (chance(30)) {
         queue->set_limit = true;
         queue->limit = chance(50) ? QUEUE_UNLIMITED : 1 + dice(8);
@@ -376,6 +379,21 @@ void step_queue(void)
     say("%s queue %.*s", names[change], SLICE_ARG(queue->name));
     if (queue->set_limit)
         say("  its limit is %llu now", (unsigned long long)queue->limit);
+    submit(request);
+}
+
+void step_type(void);
+void step_type(void)
+{
+    struct request *request = request_new(STORE_TYPE);
+    struct op_type *type = &request->type;
+    type->type = slice_of(type_names[dice(JOB_TYPES)]);
+    type->resume = chance(50);
+    type->reason = SLICE("its service is down");
+    type->by = SLICE("ana");
+    type->until = chance(50) ? 0 : sim.wall + 1 + some_delay();
+    say("%s of type %.*s%s", type->resume ? "resumption" : "pause", SLICE_ARG(type->type),
+        !type->resume && type->until ? ", for a while" : "");
     submit(request);
 }
 
@@ -642,8 +660,10 @@ static void check_fetch(const struct client_fetch *client)
         sim_wrong("a FETCH still waits, and its time is over");
     for (unsigned i = 0; i < fetch->queue_count; i++) {
         const struct model_queue *queue = model_queue(&sim.model, fetch->queues[i].at);
-        if (queue && !queue->paused && model_count(&sim.model, queue->name, JOB_READY))
-            sim_wrong("a FETCH waits for queue %s, which has a ready job", queue->name);
+        for (unsigned k = 0; queue && !queue->paused && k < sim.model.job_count; k++)
+            if (sim.model.jobs[k].state == JOB_READY && !sim.model.jobs[k].held &&
+                strcmp(sim.model.jobs[k].queue, queue->name) == 0)
+                sim_wrong("a FETCH waits for queue %s, which has a ready job", queue->name);
     }
 }
 

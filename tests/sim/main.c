@@ -97,7 +97,7 @@ static void tell_own(const struct store_op *op)
     const struct op_sweep *sweep = (const struct op_sweep *)op;
     const struct op_release *release = (const struct op_release *)op;
     static const char *const kinds[] = {"given back", "charged with a crash", "charged with a timeout"};
-    static const char *const sweeps[] = {"due", "leases", "old"};
+    static const char *const sweeps[] = {"due", "leases", "old", "pauses"};
     if (!sim.trace || op->code != MQ_OK)
         return;
     if (op->verb == STORE_LEASE)

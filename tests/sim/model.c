@@ -123,6 +123,7 @@ void make_ready(struct model_job *job, wall_ms now, bool parked)
     job->since = now;
     job->due_at = 0;
     job->parked = parked;
+    job->held = 0;
     job->progress = -1;
 }
 
@@ -153,10 +154,19 @@ void finish(struct model *m, struct model_job *job, enum job_state state, wall_m
     end_lease(job);
     job->state = state;
     job->parked = false;
+    job->held = 0;
     job->since = now;
     job->due_at = now + job->keep_ms;
     if (job->keep_ms == 0)
         erase(m, job);
+}
+
+uint32_t model_pause_of(const struct model *m, const char *type, wall_ms now)
+{
+    for (unsigned i = 0; i < m->pause_count; i++)
+        if (strcmp(m->pauses[i].type, type) == 0 && !m->pauses[i].ended && m->pauses[i].until > now)
+            return m->pauses[i].no;
+    return 0;
 }
 
 bool is_expired(const struct model_job *job, wall_ms now)
@@ -202,7 +212,7 @@ static enum mq_code apply(struct model *m, const struct store_op *op)
         [STORE_RETRY] = apply_step,  [STORE_DELETE] = apply_step,     [STORE_PROMOTE] = apply_step,
         [STORE_EDIT] = apply_step,   [STORE_MANY] = apply_many,       [STORE_QUEUE] = apply_queue,
         [STORE_SWEEP] = apply_sweep, [STORE_UNPARK] = apply_unpark,   [STORE_RECOVER] = apply_recover,
-        [STORE_GROUP] = apply_group, [STORE_TAKE_BACK] = apply_step,
+        [STORE_GROUP] = apply_group, [STORE_TYPE] = apply_type,       [STORE_TAKE_BACK] = apply_step,
     };
     return verbs[op->verb](m, op);
 }

@@ -25,6 +25,7 @@ struct model_job {
     size_t payload_len;
     enum job_state state;
     bool parked, cancelling, by_worker, started;
+    uint32_t held; /* ready, and set aside by the pause of this number */
     uint8_t priority;
     uint16_t attempt, crashes, max_attempts;
     uint64_t token;
@@ -41,15 +42,27 @@ struct model_job {
 struct model_queue {
     char name[MODEL_TEXT];
     bool paused, draining, own_limit;
+    wall_ms paused_until;
     uint64_t limit;
     uint64_t pushed, succeeded, failed, dead, cancelled, expired, lost, crashed; /* ever */
 };
 
+/* A type that is paused, or was, and some of its jobs are held still. */
+struct model_pause {
+    uint32_t no;
+    char type[MODEL_TEXT];
+    bool ended;
+    wall_ms until;
+};
+
+#define MODEL_PAUSES 8 /* a history has fewer types */
 struct model {
     struct model_job *jobs; /* by id */
     unsigned job_count, job_cap;
     struct model_queue *queues; /* in the order of their first use */
     unsigned queue_count, queue_cap;
+    struct model_pause pauses[MODEL_PAUSES]; /* by number */
+    unsigned pause_count;
     job_id last_id;
     uint64_t last_token;
     /* the rules, as in struct store_settings */
@@ -81,6 +94,9 @@ struct model_job *model_first(const struct model *m, const void *with,
 wall_ms model_next_due(const struct model *m);
 wall_ms model_next_lease(const struct model *m);
 wall_ms model_next_old(const struct model *m);
+wall_ms model_next_pause(const struct model *m);
+/* The number of the pause that is in force for this type at this moment; 0: none. */
+uint32_t model_pause_of(const struct model *m, const char *type, wall_ms now);
 
 /* A filter without a cursor fits this job. */
 bool model_fits(const struct model_job *job, const struct job_filter *filter);

@@ -76,7 +76,7 @@ static bool may_have(const struct model_job *job, const void *with)
 {
     const struct lease_want *want = with;
     return job->state == JOB_READY && strcmp(job->queue, want->queue) == 0 &&
-           !(job->parked && want->by_worker);
+           !(job->parked && want->by_worker) && !job->held;
 }
 
 bool goes_first(const struct model_job *a, const struct model_job *b)
@@ -122,14 +122,22 @@ static void hand_out(struct model *m, const struct op_lease *op, struct model_jo
 enum mq_code apply_lease(struct model *m, const struct store_op *head)
 {
     const struct op_lease *op = (const struct op_lease *)head;
-    unsigned count = 0, expired = 0;
+    unsigned count = 0, expired = 0, held = 0;
+    bool more = false;
     for (unsigned i = 0; i < op->queue_count; i++) {
         char name[MODEL_TEXT];
         struct lease_want want = {text_of(name, op->queues[i]), op->by_worker};
         const struct model_queue *queue = model_queue(m, name);
         struct model_job *job;
-        while (queue && !queue->paused && count < op->max &&
+        while (queue && !queue->paused && count < op->max && !more &&
                (job = model_first(m, &want, may_have, goes_first))) {
+            uint32_t pause = model_pause_of(m, job->type, head->now);
+            if (!is_expired(job, head->now) && pause) {
+                job->held = pause;
+                job->parked = false;
+                more = ++held == op->hold_max;
+                continue;
+            }
             if (!is_expired(job, head->now)) {
                 hand_out(m, op, job, count++);
                 continue;
@@ -143,6 +151,9 @@ enum mq_code apply_lease(struct model *m, const struct store_op *head)
     if (count != op->count || expired != op->expired_count)
         model_wrong(m, "the lease handed out %u and expired %u; it had to be %u and %u", op->count,
                     op->expired_count, count, expired);
+    if (held != op->held || more != op->more)
+        model_wrong(m, "the lease set %u jobs aside, more %d; it had to be %u, %d", op->held, op->more, held,
+                    more);
     return MQ_OK;
 }
 

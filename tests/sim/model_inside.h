@@ -33,6 +33,6 @@ enum mq_code held_code(struct model *m, job_id id, uint64_t token, struct model_
 typedef enum mq_code apply_verb(struct model *m, const struct store_op *op);
 apply_verb apply_push, apply_lease, apply_complete, apply_fail, apply_release, apply_extend, apply_note,
     apply_park;
-apply_verb apply_step, apply_many, apply_queue;
+apply_verb apply_step, apply_many, apply_queue, apply_type;
 apply_verb apply_sweep, apply_unpark, apply_recover;
 #endif

@@ -152,8 +152,10 @@ enum mq_code apply_queue(struct model *m, const struct store_op *head)
 {
     const struct op_queue *op = (const struct op_queue *)head;
     struct model_queue *queue = ensure_queue(m, op->name);
-    if (op->change == QUEUE_PAUSE)
+    if (op->change == QUEUE_PAUSE) {
         queue->paused = true;
+        queue->paused_until = op->until ? op->until : WALL_NEVER;
+    }
     if (op->change == QUEUE_DRAIN)
         queue->draining = true;
     if (op->change == QUEUE_RESUME)
@@ -162,5 +164,28 @@ enum mq_code apply_queue(struct model *m, const struct store_op *head)
         queue->own_limit = true;
         queue->limit = op->limit;
     }
+    return MQ_OK;
+}
+
+enum mq_code apply_type(struct model *m, const struct store_op *head)
+{
+    const struct op_type *op = (const struct op_type *)head;
+    unsigned at = 0;
+    while (at < m->pause_count && !slice_equal(op->type, slice_of(m->pauses[at].type)))
+        at++;
+    struct model_pause *pause = &m->pauses[at];
+    if (op->resume) {
+        if (at == m->pause_count || pause->ended)
+            return MQ_NOTFOUND;
+        pause->ended = true;
+        return MQ_OK;
+    }
+    if (at == m->pause_count) {
+        pause->no = at ? m->pauses[at - 1].no + 1 : 1;
+        text_of(pause->type, op->type);
+        m->pause_count++;
+    }
+    pause->ended = false;
+    pause->until = op->until ? op->until : WALL_NEVER;
     return MQ_OK;
 }

@@ -135,9 +135,79 @@ static bool sweep_job(struct model *m, const struct op_sweep *op, const struct m
     return true;
 }
 
+wall_ms model_next_pause(const struct model *m)
+{
+    wall_ms next = WALL_NEVER;
+    for (unsigned i = 0; i < m->queue_count; i++)
+        if (m->queues[i].paused && m->queues[i].paused_until < next)
+            next = m->queues[i].paused_until;
+    for (unsigned i = 0; i < m->pause_count; i++) {
+        wall_ms until = m->pauses[i].ended ? 0 : m->pauses[i].until;
+        next = until < next ? until : next;
+    }
+    return next;
+}
+
+static void expect_ended(struct model *m, const struct op_sweep *op, unsigned *told, bool is_type,
+                         const char *name)
+{
+    const struct ended_pause *ended = *told < op->ended_count ? &op->ended[*told] : NULL;
+    ++*told;
+    if (!ended || ended->is_type != is_type || !slice_equal(ended->name, slice_of(name)))
+        model_wrong(m, "the sweep had to say that the pause of '%s' is over", name);
+}
+
+/* Lets go of what a pause holds, by id; false if some had to stay. */
+static bool let_go(struct model *m, uint32_t no, unsigned *left)
+{
+    for (unsigned i = 0; i < m->job_count; i++) {
+        if (m->jobs[i].held != no)
+            continue;
+        if (*left == 0)
+            return false;
+        m->jobs[i].held = 0;
+        --*left;
+    }
+    return true;
+}
+
+static enum mq_code sweep_pauses(struct model *m, const struct op_sweep *op)
+{
+    unsigned left = op->limit, told = 0, kept = 0;
+    bool more = false;
+    for (unsigned i = 0; i < m->queue_count && !more; i++) {
+        struct model_queue *queue = &m->queues[i];
+        if (!queue->paused || queue->paused_until > op->op.now)
+            continue;
+        more = left == 0;
+        if (more)
+            break;
+        left--;
+        queue->paused = false;
+        expect_ended(m, op, &told, false, queue->name);
+    }
+    for (unsigned i = 0; i < m->pause_count; i++) {
+        struct model_pause pause = m->pauses[i];
+        bool over = !more && (pause.ended || pause.until <= op->op.now);
+        if (over && !pause.ended)
+            expect_ended(m, op, &told, true, pause.type);
+        pause.ended |= over;
+        more |= over && !let_go(m, pause.no, &left);
+        if (!over || more)
+            m->pauses[kept++] = pause;
+    }
+    m->pause_count = kept;
+    if (told != op->ended_count || more != op->more || op->count)
+        model_wrong(m, "the sweep ended %u pauses, more %d; it had to be %u, more %d", op->ended_count,
+                    op->more, told, more);
+    return MQ_OK;
+}
+
 enum mq_code apply_sweep(struct model *m, const struct store_op *head)
 {
     const struct op_sweep *op = (const struct op_sweep *)head;
+    if (op->what == SWEEP_PAUSES)
+        return sweep_pauses(m, op);
     struct moments list = op->what == SWEEP_DUE      ? moments_due(m)
                           : op->what == SWEEP_LEASES ? moments_lease(m)
                                                      : moments_old(m, head->now);

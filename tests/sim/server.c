@@ -260,8 +260,14 @@ void server_pass(int64_t ms)
 
 /* ---- the calm ------------------------------------------------------------------------------------------------------ */
 
-static void resume_queues(void)
+static void resume_all(void)
 {
+    for (unsigned i = 0; i < JOB_TYPES; i++) {
+        struct op_type op = {.type = slice_of(type_names[i]), .resume = true};
+        store_op_init(&op.op, STORE_TYPE, sim.wall);
+        ask(&op.op);
+        store_op_release(&op.op);
+    }
     for (unsigned i = 0; i < QUEUES; i++) {
         struct op_queue op = {
             .name = slice_of(queue_names[i]), .change = QUEUE_RESUME, .reason = SLICE_EMPTY};
@@ -319,7 +325,7 @@ void server_calm(void)
         sim.handled[i] = true;
     server_set_types();
     server_unpark();
-    resume_queues();
+    resume_all();
     for (unsigned i = 0; i < SEATS; i++)
         if (!sim.seats[i].worker)
             workers_start(&sim.seats[i]);
@@ -339,6 +345,8 @@ void server_calm(void)
             skip_to(due);
         else if (lease != WALL_NEVER && before == at_work())
             skip_to(lease); /* somebody who is gone holds it */
+        else if (model_next_pause(&sim.model) != WALL_NEVER)
+            skip_to(model_next_pause(&sim.model)); /* over, but the sweep that lets go of jobs may rest */
         check_rest();
     }
     sim.calm = false;

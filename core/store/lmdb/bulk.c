@@ -26,9 +26,9 @@ struct place *places_add(struct machine *m)
 
 static bool gather(struct machine *m, struct walk *walk, unsigned limit)
 {
-    MDB_cursor *cursors[2] = {txn_cursor(m, walk->legs[0]), NULL};
-    if (walk->leg_count > 1)
-        cursors[1] = txn_cursor(m, walk->legs[1]);
+    MDB_cursor *cursors[WALK_LEGS];
+    for (unsigned i = 0; i < walk->leg_count; i++)
+        cursors[i] = txn_cursor(m, walk->legs[i]);
     places_clear(m);
     for (unsigned i = 0; i < limit; i++) {
         job_id id;

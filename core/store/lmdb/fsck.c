@@ -90,17 +90,19 @@ static bool is_cut(struct fsck *f, uint64_t file_bytes)
 }
 
 /* False: there is none yet; a server that starts will make them. */
-static bool open_databases(struct fsck *f)
+static bool open_database(struct fsck *f, enum db db)
 {
-    unsigned found = 0;
-    for (enum db db = 0; db < DB_COUNT; db++) {
-        int rc = mdb_dbi_open(f->m.root.mdb, db_names[db], 0, &f->env.dbi[db]);
-        if (rc == 0)
-            found++;
-        else if (rc != MDB_NOTFOUND || found)
-            txn_fail(&f->m, rc);
-    }
-    return found > 0;
+    int rc = mdb_dbi_open(f->m.root.mdb, db_names[db], 0, &f->env.dbi[db]);
+    if (rc && rc != MDB_NOTFOUND)
+        txn_fail(&f->m, rc);
+    return rc == 0;
+}
+
+static void open_databases(struct fsck *f)
+{
+    for (enum db db = 0; db < DB_COUNT; db++)
+        if (!open_database(f, db))
+            txn_fail(&f->m, MDB_NOTFOUND);
 }
 
 static enum mq_code check_layout(struct fsck *f, struct mq_err *err)
@@ -146,11 +148,12 @@ static enum mq_code look(struct fsck *f, bool *stop, struct mq_err *err)
     }
     begin(f, false);
     *stop = true;
-    if (!open_databases(f))
+    if (!open_database(f, DB_META))
         return MQ_OK;
-    enum mq_code code = check_layout(f, err);
+    enum mq_code code = check_layout(f, err); /* first: another layout has other databases */
     if (code != MQ_OK)
         return code;
+    open_databases(f);
     f->round = 1;
     fsck_walk(f);
     *stop = f->problems == 0;
@@ -233,6 +236,7 @@ enum mq_code store_fsck(struct fsck_report *report, const struct fsck_settings *
     lock_release(lock);
     fsck_forget(f);
     free(f->fixes);
+    free(f->pauses);
     buf_release(&f->texts);
     buf_release(&f->record);
     buf_release(&f->m.aside);

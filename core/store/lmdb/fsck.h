@@ -18,10 +18,10 @@
 struct tally {
     uint32_t no;
     bool has_record, readable;
-    struct queue_body body;                /* if readable */
-    uint64_t in_state[JOB_STATES], parked; /* counted now */
-    uint8_t name_len;                      /* 0: not known */
-    char name[NAME_STORED_BYTES];          /* of the record, or else of its first job */
+    struct queue_body body;                      /* if readable */
+    uint64_t in_state[JOB_STATES], parked, held; /* counted now */
+    uint8_t name_len;                            /* 0: not known */
+    char name[NAME_STORED_BYTES];                /* of the record, or else of its first job */
     UT_hash_handle by_no, by_name;
 };
 
@@ -31,8 +31,8 @@ struct fix {
         FIX_REMOVE,     /* any entry */
         FIX_SET_ASIDE,  /* an entry under a key that is none, to quarantine */
         FIX_QUARANTINE, /* job and status */
-        FIX_STATUS,     /* its queue and priority, from the job record */
-        FIX_QUEUE,      /* written anew: name and counters of its tally */
+        FIX_STATUS, /* its queue and priority, from the job record; held by a pause that is not there: held no more */
+        FIX_QUEUE, /* written anew: name and counters of its tally */
         FIX_META,
     } what;
     enum db db;
@@ -51,7 +51,9 @@ struct fsck {
     uint64_t lasting;  /* of the pages: no round can mend them, or looks at them again */
     struct tally *by_no, *by_name;
     uint64_t expected[DB_COUNT]; /* index entries that statuses ask for and that are there */
-    struct meta meta, most;      /* as it stands; the greatest that were met */
+    uint32_t *pauses;            /* numbers of those that can be read, ascending */
+    unsigned pause_count, pause_cap;
+    struct meta meta, most; /* as it stands; the greatest that were met */
     bool meta_readable;
     enum db walking;
     struct fix *fixes;
@@ -63,6 +65,7 @@ struct fsck {
 void fsck_walk(struct fsck *f);
 void fsck_problem(struct fsck *f, enum fsck_kind kind, job_id id, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+bool fsck_has_pause(const struct fsck *f, uint32_t no);
 struct tally *fsck_queue_named(struct fsck *f, struct slice name);
 struct tally *fsck_queue_add(struct fsck *f, uint32_t no);
 void fsck_queue_name(struct fsck *f, struct tally *tally, struct slice name);

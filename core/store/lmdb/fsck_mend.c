@@ -80,6 +80,7 @@ static void write_queue(struct fsck *f, struct tally *tally)
     }
     memcpy(tally->body.counts.in_state, tally->in_state, sizeof tally->in_state);
     tally->body.counts.parked = tally->parked;
+    tally->body.counts.held = tally->held;
     buf_clear(&f->record);
     queue_encode(&f->record, &tally->body, (struct slice){tally->name, tally->name_len});
     txn_put(&f->m, DB_QUEUES, &key, buf_bytes(&f->record));
@@ -131,6 +132,8 @@ static void write_status(struct fsck *f, job_id id)
         return;
     status.queue_no = tally->no;
     status.priority = spec.priority;
+    if (status.held_no && !fsck_has_pause(f, status.held_no))
+        status.held_no = 0;
     buf_clear(&f->record);
     size_t len = record_status_bytes(&status);
     record_write_status(buf_room(&f->record, len), &status);

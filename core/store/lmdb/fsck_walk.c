@@ -157,6 +157,40 @@ static void read_queues(struct fsck *f)
     }
 }
 
+/* ---- pauses of types ---- */
+
+static void read_pauses(struct fsck *f)
+{
+    f->pause_count = 0;
+    for (struct at at = start(f, DB_PAUSES); at.more; next(f, &at)) {
+        struct pause_record record;
+        struct mq_err why;
+        if (at.key.len != 4) {
+            malformed(f, &at);
+            continue;
+        }
+        if (pause_decode(&record, at.value, &why) != MQ_OK) {
+            fsck_problem(f, FSCK_PAUSE_UNREADABLE, JOB_ID_NONE, "pause number %u: %s", be32_get(at.key.at),
+                         why.text);
+            fix_entry(f, FIX_REMOVE, &at);
+            continue;
+        }
+        if (f->pause_count == f->pause_cap) {
+            f->pause_cap = f->pause_cap ? f->pause_cap * 2 : 16;
+            f->pauses = mq_realloc(f->pauses, f->pause_cap * sizeof *f->pauses);
+        }
+        f->pauses[f->pause_count++] = be32_get(at.key.at);
+    }
+}
+
+bool fsck_has_pause(const struct fsck *f, uint32_t no)
+{
+    for (unsigned i = 0; i < f->pause_count; i++)
+        if (f->pauses[i] == no)
+            return true;
+    return false;
+}
+
 /* ---- jobs and statuses ---- */
 
 static bool may_expire(const struct job_status *s)
@@ -170,8 +204,11 @@ static bool main_entry(enum db *db, struct key *key, job_id id, const struct job
 {
     switch (s->state) {
     case JOB_READY:
-        *db = s->parked ? DB_PARKED : DB_READY;
-        key_of_ready(key, s->queue_no, s->priority, id);
+        *db = s->held_no ? DB_HELD : s->parked ? DB_PARKED : DB_READY;
+        if (s->held_no)
+            key_of_held(key, s->held_no, id);
+        else
+            key_of_ready(key, s->queue_no, s->priority, id);
         return true;
     case JOB_SCHEDULED:
     case JOB_RETRYING:
@@ -247,6 +284,8 @@ static const char *contradiction(const struct job_status *s)
         return "its status has a priority that does not exist";
     if (s->parked && s->state != JOB_READY)
         return "its status is parked, but not ready";
+    if (s->held_no && (s->state != JOB_READY || s->parked))
+        return "its status is held, but not ready, or parked as well";
     if (runs && (!s->token || !s->attempt || !s->started))
         return "its status is running, but was never leased";
     if (!runs && (s->cancelling || s->held_by_worker || s->deadline))
@@ -264,6 +303,7 @@ static void check_queue_of(struct fsck *f, job_id id, const struct job_spec *spe
         fsck_queue_name(f, tally, spec->queue);
     tally->in_state[s->state]++;
     tally->parked += s->parked;
+    tally->held += s->held_no != 0;
     if (slice_equal(spec->queue, (struct slice){tally->name, tally->name_len}) &&
         s->priority == spec->priority)
         return;
@@ -274,6 +314,16 @@ static void check_queue_of(struct fsck *f, job_id id, const struct job_spec *spe
         fsck_problem(f, FSCK_QUEUE_OTHER, id,
                      "job %s was pushed to queue '%.*s', its status says number %u ('%.*s')",
                      id_format(text, id), SLICE_ARG(spec->queue), s->queue_no, tally->name_len, tally->name);
+    fsck_fix(f, &(struct fix){.what = FIX_STATUS, .id = id}, SLICE_EMPTY);
+}
+
+static void check_pause_of(struct fsck *f, job_id id, const struct job_status *s)
+{
+    char text[JOB_ID_TEXT_BYTES];
+    if (!s->held_no || fsck_has_pause(f, s->held_no))
+        return;
+    fsck_problem(f, FSCK_HELD_BY_NONE, id, "job %s is held by pause number %u, and there is no such pause",
+                 id_format(text, id), s->held_no);
     fsck_fix(f, &(struct fix){.what = FIX_STATUS, .id = id}, SLICE_EMPTY);
 }
 
@@ -299,6 +349,8 @@ static void check_job(struct fsck *f, job_id id, struct slice job_bytes, struct 
         quarantine(f, FSCK_CONTRADICTION, id, wrong);
     else
         check_queue_of(f, id, &spec, &status);
+    if (!wrong)
+        check_pause_of(f, id, &status);
     expect_entries(f, id, &status, wrong != NULL);
 }
 
@@ -401,7 +453,7 @@ static void check_index(struct fsck *f, enum db db)
 
 static void check_indexes(struct fsck *f)
 {
-    static const enum db indexes[] = {DB_READY, DB_PARKED, DB_DUE, DB_LEASES, DB_DEAD, DB_FINISHED};
+    static const enum db indexes[] = {DB_READY, DB_PARKED, DB_HELD, DB_DUE, DB_LEASES, DB_DEAD, DB_FINISHED};
     f->report->entries = 0;
     for (size_t i = 0; i < sizeof indexes / sizeof *indexes; i++)
         check_index(f, indexes[i]);
@@ -484,6 +536,7 @@ static struct slice differences(struct fsck *f, const struct tally *tally)
     for (int s = 0; s < JOB_STATES; s++)
         differ(&f->record, state_name(s), says->in_state[s], tally->in_state[s]);
     differ(&f->record, "parked", says->parked, tally->parked);
+    differ(&f->record, "held", says->held, tally->held);
     return buf_bytes(&f->record);
 }
 
@@ -566,6 +619,7 @@ void fsck_walk(struct fsck *f)
     memset(f->expected, 0, sizeof f->expected);
     read_meta(f);
     read_queues(f);
+    read_pauses(f);
     check_jobs(f);
     check_indexes(f);
     check_parts(f, DB_ATTEMPTS, 16);

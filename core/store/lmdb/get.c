@@ -1,7 +1,54 @@
 /* Everything about one job. */
 #include "store/lmdb/read.h"
 
+#include "store/lmdb/machine.h"
 #include "job/record.h"
+
+static struct pause_view keep_pause(struct op_get *op, wall_ms since, wall_ms until, struct slice reason,
+                                    struct slice by)
+{
+    return (struct pause_view){.on = true,
+                               .since = since,
+                               .until = until,
+                               .reason = answer_keep(&op->op.memory, reason),
+                               .by = answer_keep(&op->op.memory, by)};
+}
+
+static void read_queue_pause(struct snapshot *s, struct op_get *op)
+{
+    struct key key;
+    struct slice bytes, name;
+    struct queue_body body;
+    key_of_no(&key, op->view.status.queue_no);
+    if (!snapshot_find(s, DB_QUEUES, &key, &bytes) || queue_decode(&body, &name, bytes, NULL) != MQ_OK ||
+        !body.paused)
+        return;
+    op->queue_pause = keep_pause(op, body.pause.since, body.pause.until,
+                                 (struct slice){body.pause.reason, body.pause.reason_len},
+                                 (struct slice){body.pause.by, body.pause.by_len});
+}
+
+/* Paused types are few. */
+static void read_type_pause(struct snapshot *s, struct op_get *op)
+{
+    MDB_cursor *cursor;
+    MDB_val key, val;
+    struct pause_record record;
+    if (mdb_cursor_open(s->txn, s->env->dbi[DB_PAUSES], &cursor))
+        return;
+    while (!op->type_pause.on && mdb_cursor_get(cursor, &key, &val, MDB_NEXT) == 0)
+        if (pause_decode(&record, (struct slice){val.mv_data, val.mv_size}, NULL) == MQ_OK && !record.ended &&
+            slice_equal(record.type, op->view.spec.type))
+            op->type_pause = keep_pause(op, record.since, record.until, record.reason, record.by);
+    mdb_cursor_close(cursor);
+}
+
+static void read_pauses(struct snapshot *s, struct op_get *op)
+{
+    op->queue_pause = op->type_pause = (struct pause_view){.reason = SLICE_EMPTY, .by = SLICE_EMPTY};
+    read_queue_pause(s, op);
+    read_type_pause(s, op);
+}
 
 static enum mq_code read_view(struct snapshot *s, struct op_get *op)
 {
@@ -22,8 +69,15 @@ static enum mq_code read_view(struct snapshot *s, struct op_get *op)
     if (record_read_status(&op->view.status, status, &why) != MQ_OK ||
         record_read_spec(&op->view.spec, spec, &why) != MQ_OK)
         return mq_fail(&op->op.err, MQ_INTERNAL, "job %s is damaged: %.200s", text, why.text);
+    read_pauses(s, op);
     answer_keep_view(&op->op.memory, &op->view);
     return MQ_OK;
+}
+
+static void fix_pause(struct op_get *op, struct pause_view *pause)
+{
+    answer_fix(&op->op.memory, &pause->reason);
+    answer_fix(&op->op.memory, &pause->by);
 }
 
 /* Calls `add` for each (id, part) of a database; what it does with a damaged one is its affair. */
@@ -111,6 +165,8 @@ enum mq_code read_get(struct snapshot *s, struct op_get *op)
     finish_history(s, op);
     answer_fix(&op->op.memory, &op->result);
     answer_fix_view(&op->op.memory, &op->view);
+    fix_pause(op, &op->queue_pause);
+    fix_pause(op, &op->type_pause);
     op->op.type = op->view.spec.type;
     op->op.queue = op->view.spec.queue;
     return MQ_OK;

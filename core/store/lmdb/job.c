@@ -3,7 +3,7 @@
  *
  *     blocked            expire, if it may
  *     scheduled          due at due_at; expire, if it may
- *     ready              ready or parked; expire, if it may
+ *     ready              ready, parked or held; expire, if it may
  *     running            leases at deadline
  *     retrying           due at due_at
  *     dead               dead at since
@@ -34,6 +34,11 @@ static void entries_of(struct entries *out, job_id id, const struct job_status *
     out->count = 1;
     switch (status->state) {
     case JOB_READY:
+        if (status->held_no) {
+            out->db[0] = DB_HELD;
+            key_of_held(key, status->held_no, id);
+            break;
+        }
         out->db[0] = status->parked ? DB_PARKED : DB_READY;
         key_of_ready(key, status->queue_no, status->priority, id);
         break;
@@ -66,14 +71,22 @@ static void entries_of(struct entries *out, job_id id, const struct job_status *
     }
 }
 
+/* Ready jobs that not everybody may have are counted apart, with their entries. */
+static void count_aside(struct machine *m, enum db db, uint32_t queue_no, int by)
+{
+    if (db == DB_PARKED)
+        queue_count_parked(m, queue_no, by);
+    else if (db == DB_HELD)
+        queue_count_held(m, queue_no, by);
+}
+
 void job_index(struct machine *m, job_id id, const struct job_status *status)
 {
     struct entries entries;
     entries_of(&entries, id, status);
     for (unsigned i = 0; i < entries.count; i++) {
         txn_append(m, entries.db[i], &entries.key[i], 0);
-        if (entries.db[i] == DB_PARKED)
-            queue_count_parked(m, status->queue_no, +1);
+        count_aside(m, entries.db[i], status->queue_no, +1);
     }
 }
 
@@ -82,8 +95,8 @@ void job_unindex(struct machine *m, job_id id, const struct job_status *status)
     struct entries entries;
     entries_of(&entries, id, status);
     for (unsigned i = 0; i < entries.count; i++)
-        if (txn_remove(m, entries.db[i], &entries.key[i]) && entries.db[i] == DB_PARKED)
-            queue_count_parked(m, status->queue_no, -1);
+        if (txn_remove(m, entries.db[i], &entries.key[i]))
+            count_aside(m, entries.db[i], status->queue_no, -1);
 }
 
 /* A slice of LMDB's page moves when the page does. */
@@ -225,6 +238,7 @@ void job_make_ready(struct job *job, enum job_step step, wall_ms now, bool parke
     status->since = now;
     status->due_at = 0;
     status->parked = parked;
+    status->held_no = 0;
 }
 
 static wall_ms later(wall_ms now, int64_t by)
@@ -256,6 +270,7 @@ void job_finish(struct machine *m, struct job *job, enum job_step step, int64_t 
     status->note = note;
     status->state = state;
     status->parked = false;
+    status->held_no = 0;
     status->since = now;
     status->due_at = later(now, keep_ms);
     if (keep_ms > 0)

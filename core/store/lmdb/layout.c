@@ -1,8 +1,8 @@
 #include "store/lmdb/layout.h"
 
 const char *const db_names[DB_COUNT] = {
-    "meta",   "queues", "jobs",     "states",   "ready", "parked",  "due",
-    "leases", "dead",   "finished", "attempts", "logs",  "results", "quarantine",
+    "meta",   "queues", "jobs",     "states",   "ready", "parked",  "held",   "due",
+    "leases", "dead",   "finished", "attempts", "logs",  "results", "pauses", "quarantine",
 };
 
 job_id key_id(enum db db, struct slice key)
@@ -11,6 +11,10 @@ job_id key_id(enum db db, struct slice key)
     case DB_READY:
     case DB_PARKED:
         return key.len == READY_KEY_BYTES ? be64_get(key.at + 5) : JOB_ID_NONE;
+    case DB_HELD:
+        return key.len == HELD_KEY_BYTES ? be64_get(key.at + 4) : JOB_ID_NONE;
+    case DB_PAUSES:
+        return JOB_ID_NONE;
     case DB_DUE:
         return key.len == DUE_KEY_BYTES ? be64_get(key.at + 8) : JOB_ID_NONE;
     case DB_LEASES:
@@ -42,12 +46,19 @@ int layout_save_meta(MDB_txn *txn, MDB_dbi dbi, const struct meta *meta)
     return mdb_put(txn, dbi, &key, &val, 0);
 }
 
+/* The databases that layout 2 added are made when they are opened. */
+static int nothing(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT])
+{
+    (void)txn, (void)dbi;
+    return 0;
+}
+
 /* One row an old layout: what makes the next one of it, inside the transaction that opens the store. */
 static const struct migration {
     unsigned from;
     int (*run)(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT]);
 } migrations[] = {
-    {LAYOUT, NULL}, /* today's: nothing to do */
+    {1, nothing}, {LAYOUT, NULL}, /* today's: nothing to do */
 };
 
 static enum mq_code migrate(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned from, struct mq_err *err)

@@ -7,6 +7,7 @@
  *     states      id                      -> the status, written at every step
  *     ready       queue_no, priority, id  -> nothing. May be handed to anybody
  *     parked      queue_no, priority, id  -> nothing. Ready, but not for workers
+ *     held        pause_no, id            -> nothing. Ready, but for nobody: its type is paused
  *     due         time, id, kind          -> nothing. When a job becomes ready (run) or expires (expire)
  *     leases      deadline, id            -> nothing
  *     dead        died_at, id             -> nothing
@@ -14,12 +15,13 @@
  *     attempts    id, token               -> one attempt that ended; the token of its lease orders them
  *     logs        id, seq                 -> time and line
  *     results     id                      -> bytes
+ *     pauses      pause_no                -> a type that is paused, why, by whom, until when (pause.c)
  *     quarantine  id                      -> what could not be decoded
  *
  * Which index entries a job has follows from its status alone (job.c), so each of them can be checked, and made
  * anew. Numbers in keys are big-endian: the order of the bytes is the order of the numbers.
  *
- * This layout is number 1. To change it: raise LAYOUT, add a row to the migrations in layout.c.
+ * This layout is number 2; 1 had no pauses of types. To change it: raise LAYOUT, add a row to the migrations in layout.c.
  */
 #ifndef MOONQ_STORE_LMDB_LAYOUT_H
 #define MOONQ_STORE_LMDB_LAYOUT_H
@@ -30,7 +32,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 
-#define LAYOUT 1
+#define LAYOUT 2
 
 enum db {
     DB_META,
@@ -39,6 +41,7 @@ enum db {
     DB_STATES,
     DB_READY,
     DB_PARKED,
+    DB_HELD,
     DB_DUE,
     DB_LEASES,
     DB_DEAD,
@@ -46,6 +49,7 @@ enum db {
     DB_ATTEMPTS,
     DB_LOGS,
     DB_RESULTS,
+    DB_PAUSES,
     DB_QUARANTINE,
     DB_COUNT,
 };
@@ -66,6 +70,7 @@ enum due_kind {
 #define READY_KEY_BYTES  (4 + 1 + 8)
 #define MOMENT_KEY_BYTES (8 + 8)
 #define DUE_KEY_BYTES    (8 + 8 + 1)
+#define HELD_KEY_BYTES   (4 + 8)
 
 static inline struct slice key_bytes(const struct key *key)
 {
@@ -87,6 +92,12 @@ static inline void key_of_ready(struct key *key, uint32_t queue_no, uint8_t prio
     be32_put(key->at, queue_no);
     key->at[4] = (char)priority;
     be64_put(key->at + 5, id);
+}
+static inline void key_of_held(struct key *key, uint32_t pause_no, job_id id)
+{
+    key->len = HELD_KEY_BYTES;
+    be32_put(key->at, pause_no);
+    be64_put(key->at + 4, id);
 }
 /* leases, dead and finished. */
 static inline void key_of_moment(struct key *key, wall_ms at, job_id id)

@@ -43,9 +43,22 @@ static void add_answer(struct op_lease *op, job_id id, const struct job_status *
     };
 }
 
+/* A job whose type is paused is set aside. */
+static void count_held(struct op_lease *op)
+{
+    op->held++;
+    op->more = op->held == op->hold_max;
+}
+
 static void hand_fresh(struct machine *m, struct op_lease *op, struct fresh *fresh)
 {
     struct queue *queue = fresh->queue;
+    const struct paused_type *paused = pause_of_type(m, fresh->spec->type, op->op.now);
+    if (paused) {
+        fresh->status.held_no = paused->no; /* that is where it goes when it is settled */
+        count_held(op);
+        return;
+    }
     size_t len = record_spec_bytes(fresh->spec), at = buf_len(&op->op.memory);
     record_write_spec(buf_room(&op->op.memory, len), fresh->spec);
     buf_grew(&op->op.memory, len);
@@ -88,6 +101,12 @@ static void hand_indexed(struct machine *m, struct op_lease *op, enum db db, con
         job_names_add(m, &op->op, &spec);
         job_finish(m, &job, STEP_EXPIRE, spec.keep_ms, op->op.now);
         op->expired[op->expired_count++] = job.id;
+        return;
+    }
+    const struct paused_type *paused = pause_of_type(m, spec.type, op->op.now);
+    if (paused) {
+        pause_hold(m, &job, paused->no);
+        count_held(op);
         return;
     }
     size_t at = buf_len(&op->op.memory), len = m->spec_bytes.len;
@@ -146,7 +165,8 @@ static struct source *first_of(struct machine *m, struct source *sources, unsign
 static uint64_t indexed_ready(const struct queue *queue)
 {
     uint64_t ready = queue->body.counts.in_state[JOB_READY];
-    return ready > queue->fresh_count ? ready - queue->fresh_count : 0;
+    uint64_t aside = queue->fresh_count + queue->body.counts.held;
+    return ready > aside ? ready - aside : 0;
 }
 
 /* The answers' arrays grow with what is found, not with what was asked for. */
@@ -187,7 +207,7 @@ static bool lease_round(struct machine *m, struct op_lease *op, struct queue *qu
             gather(m, &sources[source_count++], DB_PARKED, queue->no, want);
     }
     make_room(m, op, want);
-    for (; looked < want && !is_heavy(op); looked++) {
+    for (; looked < want && !is_heavy(op) && !op->more; looked++) {
         struct source *source = first_of(m, sources, source_count);
         struct fresh *fresh = fresh_peek(m, queue);
         if (source && (!fresh || compare(&m->places[source->at], fresh->status.priority, fresh->id) < 0)) {
@@ -203,7 +223,7 @@ static bool lease_round(struct machine *m, struct op_lease *op, struct queue *qu
         }
     }
     /* some were expired or damaged: others may wait behind them */
-    return looked == want && op->count < op->max;
+    return looked == want && op->count < op->max && !op->more;
 }
 
 /* Arrays become part of the answer's memory, offsets become pointers. */
@@ -231,9 +251,10 @@ static void finish_answer(struct op_lease *op, struct slice names)
 void lease_run(struct machine *m, struct store_op *head)
 {
     struct op_lease *op = (struct op_lease *)head;
-    op->count = op->expired_count = 0;
+    op->count = op->expired_count = op->held = 0;
+    op->more = false;
     buf_clear(&m->names);
-    for (unsigned i = 0; i < op->queue_count && op->count < op->max && !is_heavy(op); i++) {
+    for (unsigned i = 0; i < op->queue_count && op->count < op->max && !is_heavy(op) && !op->more; i++) {
         struct queue *queue = queue_find(m, op->queues[i]);
         if (!queue || queue->body.paused)
             continue;

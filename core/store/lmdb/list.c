@@ -13,7 +13,7 @@ static uint32_t queue_no_of(struct snapshot *s, struct slice name);
 struct page {
     struct snapshot *s;
     struct op_list *op;
-    MDB_cursor *cursors[2];
+    MDB_cursor *cursors[WALK_LEGS];
     MDB_cursor *states, *jobs;
     uint32_t queue_no;
 };
@@ -70,7 +70,7 @@ static int fill(struct page *page, struct walk *walk)
 
 static void close_cursors(struct page *page)
 {
-    MDB_cursor *all[] = {page->cursors[0], page->cursors[1], page->states, page->jobs};
+    MDB_cursor *all[] = {page->cursors[0], page->cursors[1], page->cursors[2], page->states, page->jobs};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             mdb_cursor_close(all[i]);

@@ -10,13 +10,13 @@
 typedef void run_verb(struct machine *m, struct store_op *op);
 
 static run_verb *const verbs[STORE_VERBS] = {
-    [STORE_PUSH] = push_run,       [STORE_LEASE] = lease_run,     [STORE_COMPLETE] = complete_run,
-    [STORE_FAIL] = fail_run,       [STORE_RELEASE] = release_run, [STORE_EXTEND] = extend_run,
-    [STORE_NOTE] = note_run,       [STORE_PARK] = step_run,       [STORE_CANCEL] = step_run,
-    [STORE_RETRY] = step_run,      [STORE_DELETE] = step_run,     [STORE_PROMOTE] = step_run,
-    [STORE_EDIT] = step_run,       [STORE_TAKE_BACK] = step_run,  [STORE_MANY] = many_run,
-    [STORE_QUEUE] = queue_run,     [STORE_SWEEP] = sweep_run,     [STORE_UNPARK] = unpark_run,
-    [STORE_RECOVER] = recover_run, [STORE_GROUP] = group_run,
+    [STORE_PUSH] = push_run,     [STORE_LEASE] = lease_run,     [STORE_COMPLETE] = complete_run,
+    [STORE_FAIL] = fail_run,     [STORE_RELEASE] = release_run, [STORE_EXTEND] = extend_run,
+    [STORE_NOTE] = note_run,     [STORE_PARK] = step_run,       [STORE_CANCEL] = step_run,
+    [STORE_RETRY] = step_run,    [STORE_DELETE] = step_run,     [STORE_PROMOTE] = step_run,
+    [STORE_EDIT] = step_run,     [STORE_TYPE] = type_run,       [STORE_TAKE_BACK] = step_run,
+    [STORE_MANY] = many_run,     [STORE_QUEUE] = queue_run,     [STORE_SWEEP] = sweep_run,
+    [STORE_UNPARK] = unpark_run, [STORE_RECOVER] = recover_run, [STORE_GROUP] = group_run,
 };
 
 /* An operation may be applied again after a failed try: nothing of that may show. */
@@ -59,6 +59,7 @@ static void take_back(struct machine *m, const struct savepoint *point)
     queue_undo_to(m, point->undo_count);
     m->meta = point->meta;
     m->alarms.end = point->alarms;
+    pause_forget(m);
 }
 
 /* The copies that the inner level kept become the outer one's, or the next group would keep none. */
@@ -184,6 +185,7 @@ static void rollback(struct machine *m)
     queue_forget_undo(m);
     m->meta = m->before;
     m->meta_changed = false;
+    pause_forget(m);
     buf_clear(&m->alarms);
 }
 
@@ -244,9 +246,11 @@ static void tell_news(struct machine *m)
 
 void machine_add_news(struct machine *m, const struct queue *queue)
 {
+    const struct queue_counts *counts = &queue->body.counts;
+    uint64_t ready = counts->in_state[JOB_READY], aside = counts->parked + counts->held;
     struct queue_news news = {
         .name = queue_name(queue),
-        .ready = queue->body.counts.in_state[JOB_READY] - queue->body.counts.parked,
+        .ready = ready > aside ? ready - aside : 0, /* less only after damage */
         .parked = queue->body.counts.parked,
         .waiting = queue_waiting(&queue->body.counts),
         .paused = queue->body.paused,
@@ -313,6 +317,7 @@ enum mq_code machine_open(struct machine *m, struct env *env, const struct rules
     m->meta = env->meta;
     m->undo_level = 1;
     m->at = &m->root;
+    pause_forget(m);
     if (setjmp(m->failed))
         return mq_fail(err, MQ_INTERNAL, "cannot read the store: %s", mdb_strerror(m->rc));
     txn_begin(m, &m->root, NULL);
@@ -344,6 +349,7 @@ void machine_close(struct machine *m)
     free(m->undo);
     free(m->fresh);
     free(m->places);
+    free(m->paused);
     buf_release(&m->text);
     buf_release(&m->record);
     buf_release(&m->touches);

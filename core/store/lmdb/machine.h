@@ -33,13 +33,17 @@ struct rules {
 };
 
 /* ---- queues ---- */
-#define REASON_MAX_BYTES 200 /* a sentence */
+/* Why, by whom, until when. `until` WALL_NEVER: until somebody resumes. */
+struct pause {
+    wall_ms since, until;
+    uint8_t reason_len, by_len;
+    char reason[PAUSE_REASON_MAX], by[PAUSE_BY_MAX];
+};
 struct queue_body {
     bool paused, draining, own_limit;
     uint64_t limit;
     struct queue_counts counts;
-    uint8_t reason_len;
-    char reason[REASON_MAX_BYTES];
+    struct pause pause; /* of a paused one */
 };
 struct queue {
     uint32_t no;
@@ -110,6 +114,11 @@ struct machine {
     unsigned undo_count, undo_cap, undo_level;
     struct fresh *fresh;
     unsigned fresh_count, fresh_cap;
+    struct paused_type *paused; /* a copy of the database, read anew when it is stale */
+    unsigned paused_count, paused_cap;
+    bool paused_stale;
+    wall_ms next_pause; /* the first end of all pauses, likewise */
+    bool next_pause_stale;
     /* scratch, reused */
     struct place *places;
     unsigned place_count, place_cap;
@@ -125,6 +134,15 @@ struct machine {
     struct store_news news;      /* of the last commit; at open, of the whole */
     struct store_news committed; /* likewise, while `news` is of a try that may fail */
     struct buf alarms;           /* of this batch: event and text, each with a NUL */
+};
+
+/* A type that is paused, or whose pause has ended and still holds jobs. */
+struct paused_type {
+    uint32_t no;
+    bool ended;
+    wall_ms until;
+    uint8_t type_len;
+    char type[NAME_STORED_BYTES];
 };
 
 /* How a batch went. */
@@ -176,6 +194,7 @@ void queue_touch(struct machine *m, struct queue *queue);
 void queue_count(struct machine *m, struct queue *queue, enum job_state state, int by);
 /* With each entry of the parked index that comes or goes. */
 void queue_count_parked(struct machine *m, uint32_t queue_no, int by);
+void queue_count_held(struct machine *m, uint32_t queue_no, int by);
 uint64_t queue_waiting(const struct queue_counts *counts);
 uint64_t queue_limit_of(const struct machine *m, const struct queue_body *body);
 struct slice queue_name(const struct queue *queue);
@@ -194,6 +213,31 @@ enum mq_code queue_decode(struct queue_body *body, struct slice *name, struct sl
                           struct mq_err *err);
 /* Appends the record. */
 void queue_encode(struct buf *out, const struct queue_body *body, struct slice name);
+
+/* ---- pause.c ---- */
+/* BADARG if reason or name are too long. */
+enum mq_code pause_check(struct slice reason, struct slice by, struct mq_err *err);
+/* `since` stays if it was paused before. */
+void pause_set(struct pause *pause, bool was, wall_ms now, wall_ms until, struct slice reason,
+               struct slice by);
+/* The pause that holds jobs of this type at this moment; NULL if there is none. */
+const struct paused_type *pause_of_type(struct machine *m, struct slice type, wall_ms now);
+/* Ready, and now held. Of a job in hand: written. */
+void pause_hold(struct machine *m, struct job *job, uint32_t pause_no);
+/* After any change of a pause, and whenever changes are taken back. */
+void pause_forget(struct machine *m);
+wall_ms pause_next(struct machine *m);
+void type_run(struct machine *m, struct store_op *op); /* STORE_TYPE */
+/* SWEEP_PAUSES; gathers the names of what ended in m->names. */
+void pause_sweep(struct machine *m, struct op_sweep *op);
+/* For readers too: the record of a paused type. Slices point into it. INTERNAL if it is damaged. */
+struct pause_record {
+    bool ended;
+    struct slice type, reason, by;
+    wall_ms since, until;
+};
+enum mq_code pause_decode(struct pause_record *out, struct slice record, struct mq_err *err);
+void pause_encode(struct buf *out, const struct pause_record *record);
 
 /* ---- fresh.c ---- */
 struct fresh *fresh_add(struct machine *m);               /* cleared, its id set by the caller */

@@ -27,11 +27,12 @@ void machine_alarm(struct machine *m, const char *event, const char *format, ...
 }
 
 /* Where a job's index entries are can only be asked of its status; without one, every index is searched. */
-static enum job_state remove_from(struct machine *m, enum db db, job_id id, uint32_t *queue_no)
+static enum job_state remove_from(struct machine *m, enum db db, job_id id, uint32_t *queue_no, bool *held)
 {
     static const enum job_state means[DB_COUNT] = {
-        [DB_READY] = JOB_READY,    [DB_PARKED] = JOB_READY, [DB_DUE] = JOB_SCHEDULED,
-        [DB_LEASES] = JOB_RUNNING, [DB_DEAD] = JOB_DEAD,    [DB_FINISHED] = JOB_SUCCEEDED,
+        [DB_READY] = JOB_READY,        [DB_PARKED] = JOB_READY,   [DB_HELD] = JOB_READY,
+        [DB_DUE] = JOB_SCHEDULED,      [DB_LEASES] = JOB_RUNNING, [DB_DEAD] = JOB_DEAD,
+        [DB_FINISHED] = JOB_SUCCEEDED,
     };
     struct slice found;
     enum job_state state = JOB_NONE;
@@ -43,6 +44,7 @@ static enum job_state remove_from(struct machine *m, enum db db, job_id id, uint
             *queue_no = be32_get(found.at);
         if (db == DB_PARKED)
             queue_count_parked(m, *queue_no, -1);
+        *held |= db == DB_HELD;
         if (is_run)
             state = means[db];
         int rc = mdb_cursor_del(txn_cursor(m, db), 0);
@@ -52,12 +54,12 @@ static enum job_state remove_from(struct machine *m, enum db db, job_id id, uint
     return state;
 }
 
-static enum job_state search_indexes(struct machine *m, job_id id, uint32_t *queue_no)
+static enum job_state search_indexes(struct machine *m, job_id id, uint32_t *queue_no, bool *held)
 {
-    static const enum db indexes[] = {DB_READY, DB_PARKED, DB_LEASES, DB_DEAD, DB_FINISHED, DB_DUE};
+    static const enum db indexes[] = {DB_READY, DB_PARKED, DB_HELD, DB_LEASES, DB_DEAD, DB_FINISHED, DB_DUE};
     enum job_state state = JOB_NONE;
     for (size_t i = 0; i < sizeof indexes / sizeof *indexes; i++) {
-        enum job_state here = remove_from(m, indexes[i], id, queue_no);
+        enum job_state here = remove_from(m, indexes[i], id, queue_no, held);
         if (state == JOB_NONE)
             state = here;
     }
@@ -86,10 +88,13 @@ static void take_out(struct machine *m, job_id id, struct slice job_bytes, struc
         job_unindex(m, id, &status);
     } else {
         uint32_t queue_no = 0;
-        state = refine(search_indexes(m, id, &queue_no), status_bytes);
+        bool held = false;
+        state = refine(search_indexes(m, id, &queue_no, &held), status_bytes);
         queue = queue_of_no(m, queue_no);
         if (!queue && record_read_spec(&spec, job_bytes, NULL) == MQ_OK)
             queue = queue_find(m, spec.queue);
+        if (queue && held) /* its key does not name the queue */
+            queue_count_held(m, queue->no, -1);
     }
     if (queue && state != JOB_NONE)
         queue_count(m, queue, state, -1);

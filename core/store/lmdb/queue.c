@@ -11,7 +11,8 @@
 #include "base/alloc.h"
 
 enum {
-    QUEUE_FORMAT = 1,
+    QUEUE_FORMAT_FIRST = 1, /* a pause had a reason, and nothing else */
+    QUEUE_FORMAT = 2,
     FLAG_PAUSED = 1,
     FLAG_DRAINING = 2,
     FLAG_OWN_LIMIT = 4,
@@ -159,6 +160,15 @@ void queue_count_parked(struct machine *m, uint32_t queue_no, int by)
     queue->body.counts.parked += (uint64_t)(int64_t)by;
 }
 
+void queue_count_held(struct machine *m, uint32_t queue_no, int by)
+{
+    struct queue *queue = queue_of_no(m, queue_no);
+    if (!queue || (by < 0 && queue->body.counts.held == 0))
+        return; /* only after damage */
+    queue_touch(m, queue);
+    queue->body.counts.held += (uint64_t)(int64_t)by;
+}
+
 uint64_t queue_waiting(const struct queue_counts *counts)
 {
     return counts->in_state[JOB_BLOCKED] + counts->in_state[JOB_SCHEDULED] + counts->in_state[JOB_READY] +
@@ -198,7 +208,10 @@ void queue_encode(struct buf *out, const struct queue_body *body, struct slice n
     for (int i = 0; i < COUNTERS; i++)
         buf_u64(out, counters[i]);
     buf_string(out, name);
-    buf_string(out, (struct slice){body->reason, body->reason_len});
+    buf_string(out, (struct slice){body->pause.reason, body->pause.reason_len});
+    buf_string(out, (struct slice){body->pause.by, body->pause.by_len});
+    buf_u64(out, (uint64_t)body->pause.since);
+    buf_u64(out, (uint64_t)body->pause.until);
     struct slice all = buf_bytes(out);
     buf_u32(out, (uint32_t)XXH3_64bits(all.at, all.len));
 }
@@ -206,7 +219,7 @@ void queue_encode(struct buf *out, const struct queue_body *body, struct slice n
 enum mq_code queue_decode(struct queue_body *body, struct slice *name, struct slice record,
                           struct mq_err *err)
 {
-    if (record.len < 5 || record.at[0] != QUEUE_FORMAT ||
+    if (record.len < 5 || record.at[0] < QUEUE_FORMAT_FIRST || record.at[0] > QUEUE_FORMAT ||
         (uint32_t)XXH3_64bits(record.at, record.len - 4) != be32_get(record.at + record.len - 4))
         return mq_fail(err, MQ_INTERNAL, "queue record of %zu bytes is damaged or of an unknown format",
                        record.len);
@@ -225,11 +238,17 @@ enum mq_code queue_decode(struct queue_body *body, struct slice *name, struct sl
             counters[i] = value;
     }
     *name = reader_string(&in);
-    struct slice reason = reader_string(&in);
-    if (!reader_done(&in) || name->len == 0 || name->len > NAME_STORED_BYTES || reason.len > REASON_MAX_BYTES)
+    struct slice reason = reader_string(&in), by = SLICE_EMPTY;
+    wall_ms since = 0, until = WALL_NEVER;
+    if (record.at[0] == QUEUE_FORMAT) {
+        by = reader_string(&in);
+        since = (wall_ms)reader_u64(&in);
+        until = (wall_ms)reader_u64(&in);
+    }
+    if (!reader_done(&in) || name->len == 0 || name->len > NAME_STORED_BYTES ||
+        pause_check(reason, by, NULL) != MQ_OK)
         return mq_fail(err, MQ_INTERNAL, "queue record is cut short or too long");
-    body->reason_len = (uint8_t)reason.len;
-    memcpy(body->reason, reason.at, reason.len);
+    pause_set(&body->pause, false, since, until, reason, by);
     return MQ_OK;
 }
 
@@ -268,6 +287,7 @@ static void mend(struct machine *m, uint32_t no)
             continue;
         counts.in_state[status.state]++;
         counts.parked += status.state == JOB_READY && status.parked;
+        counts.held += status.state == JOB_READY && status.held_no;
         jobs++;
         key_of_id(&job_key, be64_get(found.at));
         if (!queue && txn_find(m, DB_JOBS, &job_key, &bytes) &&
@@ -329,6 +349,11 @@ void queue_free_all(struct machine *m)
 void queue_run(struct machine *m, struct store_op *op)
 {
     struct op_queue *change = (struct op_queue *)op;
+    if (change->change == QUEUE_PAUSE) {
+        op->code = pause_check(change->reason, change->by, &op->err);
+        if (op->code != MQ_OK)
+            return;
+    }
     struct queue *queue = queue_ensure(m, change->name);
     queue_touch(m, queue);
     struct queue_body *body = &queue->body;
@@ -336,18 +361,17 @@ void queue_run(struct machine *m, struct store_op *op)
     case QUEUE_KEEP:
         break;
     case QUEUE_PAUSE:
+        pause_set(&body->pause, body->paused, op->now, change->until, change->reason, change->by);
         body->paused = true;
-        body->reason_len =
-            (uint8_t)(change->reason.len > REASON_MAX_BYTES ? REASON_MAX_BYTES : change->reason.len);
-        if (body->reason_len)
-            memcpy(body->reason, change->reason.at, body->reason_len);
+        pause_forget(m);
         break;
     case QUEUE_DRAIN:
         body->draining = true;
         break;
     case QUEUE_RESUME:
         body->paused = body->draining = false;
-        body->reason_len = 0;
+        body->pause = (struct pause){.until = WALL_NEVER};
+        pause_forget(m);
         break;
     }
     if (change->set_limit) {

@@ -34,15 +34,53 @@ static void add_queue(struct snapshot *s, struct op_queues *op, MDB_cursor *read
     struct queue_view view = {
         .name = answer_keep(&op->op.memory, name),
         .no = no,
-        .paused = body.paused,
+        .pause = {.on = body.paused, .since = body.pause.since, .until = body.pause.until},
         .draining = body.draining,
-        .reason = answer_keep(&op->op.memory, (struct slice){body.reason, body.reason_len}),
         .limit = body.own_limit ? body.limit : atomic_load(&s->env->queue_limit),
         .counts = body.counts,
         .oldest_ready = oldest_ready(s, ready, no),
     };
+    view.pause.reason = answer_keep(&op->op.memory, (struct slice){body.pause.reason, body.pause.reason_len});
+    view.pause.by = answer_keep(&op->op.memory, (struct slice){body.pause.by, body.pause.by_len});
     buf_add(&s->rows, &view, sizeof view);
     op->count++;
+}
+
+/* One row of the database of pauses, behind the rows of queues. */
+static void add_type(struct snapshot *s, struct op_queues *op, struct slice bytes)
+{
+    struct pause_record record;
+    if (pause_decode(&record, bytes, NULL) != MQ_OK || record.ended)
+        return;
+    struct type_pause type = {
+        .type = answer_keep(&op->op.memory, record.type),
+        .pause = {.on = true,
+                  .since = record.since,
+                  .until = record.until,
+                  .reason = answer_keep(&op->op.memory, record.reason),
+                  .by = answer_keep(&op->op.memory, record.by)},
+    };
+    buf_add(&s->rows, &type, sizeof type);
+    op->type_count++;
+}
+
+static int add_types(struct snapshot *s, struct op_queues *op)
+{
+    MDB_cursor *pauses;
+    MDB_val key, val;
+    int rc = mdb_cursor_open(s->txn, s->env->dbi[DB_PAUSES], &pauses);
+    if (rc)
+        return rc;
+    while ((rc = mdb_cursor_get(pauses, &key, &val, MDB_NEXT)) == 0)
+        add_type(s, op, (struct slice){val.mv_data, val.mv_size});
+    mdb_cursor_close(pauses);
+    return rc;
+}
+
+static void fix_pause(struct op_queues *op, struct pause_view *pause)
+{
+    answer_fix(&op->op.memory, &pause->reason);
+    answer_fix(&op->op.memory, &pause->by);
 }
 
 static int by_name(const void *a, const void *b)
@@ -57,7 +95,7 @@ enum mq_code read_queues(struct snapshot *s, struct op_queues *op)
 {
     MDB_cursor *queues = NULL, *ready = NULL;
     MDB_val key, val;
-    op->count = 0;
+    op->count = op->type_count = 0;
     buf_clear(&s->rows);
     int rc = mdb_cursor_open(s->txn, s->env->dbi[DB_QUEUES], &queues);
     if (rc == 0)
@@ -69,13 +107,20 @@ enum mq_code read_queues(struct snapshot *s, struct op_queues *op)
         mdb_cursor_close(queues);
     if (ready)
         mdb_cursor_close(ready);
+    if (rc == MDB_NOTFOUND)
+        rc = add_types(s, op);
     if (rc != MDB_NOTFOUND)
         return mq_fail(&op->op.err, MQ_INTERNAL, "cannot read the queues: %s", mdb_strerror(rc));
     struct slice rows = buf_bytes(&s->rows);
     op->queues = answer_array(&op->op.memory, rows.at, rows.len);
+    op->types = (struct type_pause *)(void *)(op->queues + op->count);
     for (unsigned i = 0; i < op->count; i++) {
         answer_fix(&op->op.memory, &op->queues[i].name);
-        answer_fix(&op->op.memory, &op->queues[i].reason);
+        fix_pause(op, &op->queues[i].pause);
+    }
+    for (unsigned i = 0; i < op->type_count; i++) {
+        answer_fix(&op->op.memory, &op->types[i].type);
+        fix_pause(op, &op->types[i].pause);
     }
     if (op->count)
         qsort(op->queues, op->count, sizeof *op->queues, by_name);

@@ -151,11 +151,31 @@ static void finish_answer(struct machine *m, struct op_sweep *op)
     }
 }
 
+/* The rows and, behind them, the names that pause_sweep gathered: for each a kind, a length, and the bytes. */
+static void finish_ended(struct machine *m, struct op_sweep *op)
+{
+    struct buf *memory = &op->op.memory;
+    struct slice names = buf_bytes(&m->names);
+    if (!op->ended_count)
+        return; /* and the rows of jobs, which are in this memory too, do not move */
+    size_t pad = (16 - buf_len(memory) % 16) % 16, len = op->ended_count * sizeof *op->ended;
+    char *at = buf_room(memory, pad + len + names.len) + pad;
+    memcpy(at + len, names.at, names.len);
+    buf_grew(memory, pad + len + names.len);
+    op->ended = (struct ended_pause *)(void *)at;
+    const char *name = at + len;
+    for (unsigned i = 0; i < op->ended_count; i++) {
+        op->ended[i] = (struct ended_pause){name[0], {name + 2, (uint8_t)name[1]}};
+        name += 2 + op->ended[i].name.len;
+    }
+}
+
 void sweep_run(struct machine *m, struct store_op *head)
 {
     struct op_sweep *op = (struct op_sweep *)head;
     wall_ms now = head->now;
-    op->count = 0;
+    op->count = op->ended_count = 0;
+    op->ended = NULL;
     op->more = false;
     fresh_settle(m);
     places_clear(m);
@@ -169,6 +189,9 @@ void sweep_run(struct machine *m, struct store_op *head)
         gather(m, op, DB_LEASES, now);
         run_all(m, op, DB_LEASES, 0, sweep_lease);
         break;
+    case SWEEP_PAUSES:
+        pause_sweep(m, op);
+        break;
     case SWEEP_OLD:
         gather(m, op, DB_FINISHED, now);
         run_all(m, op, DB_FINISHED, 0, sweep_old);
@@ -178,8 +201,11 @@ void sweep_run(struct machine *m, struct store_op *head)
             run_all(m, op, DB_DEAD, done, sweep_old);
         }
         break;
+    case SWEEPS:
+        break;
     }
     finish_answer(m, op);
+    finish_ended(m, op);
 }
 
 static wall_ms first_moment(struct machine *m, enum db db)
@@ -197,4 +223,5 @@ void machine_next_times(struct machine *m, struct store_news *news)
     news->next_due = first_moment(m, DB_DUE);
     news->next_lease = first_moment(m, DB_LEASES);
     news->next_old = finished < dead ? finished : dead;
+    news->next_pause = pause_next(m);
 }

@@ -32,7 +32,8 @@ void walk_init(struct walk *walk, const struct job_filter *filter, uint32_t queu
     if (only(states, IN(JOB_READY))) {
         walk->legs[0] = DB_READY;
         walk->legs[1] = DB_PARKED;
-        walk->leg_count = 2;
+        walk->legs[2] = DB_HELD;
+        walk->leg_count = 3;
         if (queue_no && filter->queue.len)
             key_of_no(&walk->prefix, queue_no);
     } else if (only(states, IN(JOB_SCHEDULED) | IN(JOB_RETRYING))) {
@@ -113,13 +114,20 @@ enum mq_code walk_resume(struct walk *walk, struct slice cursor, struct mq_err *
 
 /* ---- walking ---- */
 
+/* Held is ordered by the pause: of a queue's filter, each of its jobs is asked. */
+static const struct key *prefix_of(const struct walk *walk)
+{
+    static const struct key none;
+    return walk->legs[walk->leg] == DB_HELD ? &none : &walk->prefix;
+}
+
 static int forward(struct walk *walk, MDB_cursor *cursor, MDB_val *key, MDB_val *val)
 {
     bool resumed = walk->last.len > 0;
-    if (!resumed && !walk->prefix.len)
+    const struct key *prefix = prefix_of(walk), *from = resumed ? &walk->last : prefix;
+    if (!resumed && !prefix->len)
         return mdb_cursor_get(cursor, key, val, MDB_FIRST);
-    struct key *from = resumed ? &walk->last : &walk->prefix;
-    *key = (MDB_val){from->len, from->at};
+    *key = (MDB_val){from->len, (void *)from->at};
     int rc = mdb_cursor_get(cursor, key, val, MDB_SET_RANGE);
     bool same =
         rc == 0 && resumed && key->mv_size == from->len && memcmp(key->mv_data, from->at, from->len) == 0;
@@ -140,7 +148,7 @@ static int backward(struct walk *walk, MDB_cursor *cursor, MDB_val *key, MDB_val
 {
     if (walk->last.len)
         return below(cursor, &walk->last, key, val);
-    if (!walk->prefix.len)
+    if (!prefix_of(walk)->len)
         return mdb_cursor_get(cursor, key, val, MDB_LAST);
     struct key end = walk->prefix; /* a queue's number, and the next one's */
     be32_put(end.at, be32_get(end.at) + 1);
@@ -149,7 +157,8 @@ static int backward(struct walk *walk, MDB_cursor *cursor, MDB_val *key, MDB_val
 
 static bool in_prefix(const struct walk *walk, const MDB_val *key)
 {
-    return key->mv_size >= walk->prefix.len && memcmp(key->mv_data, walk->prefix.at, walk->prefix.len) == 0;
+    const struct key *prefix = prefix_of(walk);
+    return key->mv_size >= prefix->len && memcmp(key->mv_data, prefix->at, prefix->len) == 0;
 }
 
 static job_id id_at(enum db db, const MDB_val *key)
@@ -160,7 +169,7 @@ static job_id id_at(enum db db, const MDB_val *key)
     return key_id(db, bytes);
 }
 
-int walk_next(struct walk *walk, MDB_cursor *const cursors[2], job_id *id)
+int walk_next(struct walk *walk, MDB_cursor *const cursors[WALK_LEGS], job_id *id)
 {
     while (!walk->none && walk->leg < walk->leg_count) {
         MDB_val key, val;

@@ -1,8 +1,8 @@
 /*
  * walk.h - which index answers a filter, and where a listing goes on.
  *
- *     ready, with a queue     ready and parked of that queue
- *     ready                   ready and parked
+ *     ready, with a queue     ready and parked of that queue, and held
+ *     ready                   ready, parked, held
  *     scheduled, retrying     due
  *     running                 leases
  *     dead                    dead
@@ -18,10 +18,11 @@
 #include "store/store.h"
 #include "store/lmdb/layout.h"
 
+#define WALK_LEGS 3
 struct walk {
-    enum db legs[2]; /* one after the other */
+    enum db legs[WALK_LEGS]; /* one after the other */
     unsigned leg_count;
-    struct key prefix; /* of the keys looked at; empty: all */
+    struct key prefix; /* of the keys looked at; empty: all. Not of those in held */
     bool none;         /* the queue does not exist: nothing can be found */
     bool newest_first;
     uint32_t stamp;  /* of filter and direction */
@@ -39,7 +40,7 @@ size_t walk_save(const struct walk *walk, struct buf *out);
  * Steps to the next key. `cursors`: one a leg, of one transaction. 0, MDB_NOTFOUND at the end, or LMDB's error.
  * The id is 0 for a key that is not one of a job (or of the due index' expiries): step on.
  */
-int walk_next(struct walk *walk, MDB_cursor *const cursors[2], job_id *id);
+int walk_next(struct walk *walk, MDB_cursor *const cursors[WALK_LEGS], job_id *id);
 
 /* Whether status (and spec, if filter_needs_spec) fit the filter. */
 bool filter_needs_spec(const struct job_filter *filter);

@@ -18,7 +18,8 @@ local job_columns = {
   { "TYPE", "type" },
   { "QUEUE", "queue" },
   { "STATE", function(job)
-    return job.state .. (job.cancelling and " (cancelling)" or job.parked and " (no handler)" or "")
+    return job.state .. (job.cancelling and " (cancelling)" or job.parked and " (no handler)"
+      or job.held and " (type paused)" or "")
   end },
   { "SINCE", function(job)
     return output.age(job.since)
@@ -70,7 +71,8 @@ local function show_job(job)
   local waiting = job.state == "scheduled" or job.state == "retrying"
   output.facts({
     { "id", job.id }, { "type", job.type }, { "queue", job.queue },
-    { "state", job.state .. (job.cancelling and ", asked to stop" or "") .. (job.parked and ", has no handler" or "") },
+    { "state", job.state .. (job.cancelling and ", asked to stop" or "") .. (job.parked and ", has no handler" or "")
+      .. (job.held and ", its type is paused" or "") },
     { "since", moment(job.since) }, { "pushed", moment(job.pushed_at) },
     { "due", waiting and moment(job.run_at) or nil },
     { "attempts", attempts(job) .. ((job.crashes or 0) > 0 and (", %d crashes"):format(job.crashes) or "") },
@@ -146,22 +148,41 @@ local queue_columns = {
   { "DEAD", number("dead"), right = true },
   { "SUCCEEDED", number("succeeded_total"), right = true },
   { "FAILED", number("failed_total"), right = true },
+  { "HELD", function(queue)
+    return (queue.held or 0) > 0 and output.count(queue.held) or nil
+  end, right = true, optional = true },
   { "OLDEST", function(queue)
     return queue.oldest_ready_age and output.duration(queue.oldest_ready_age)
   end, optional = true },
   { "LIMIT", number("limit"), right = true, optional = true },
   { "", function(queue)
-    local words = queue.paused and "paused" or queue.draining and "draining" or ""
-    return words .. (words ~= "" and queue.reason and queue.reason ~= "" and ": " .. queue.reason or "")
+    local words = queue.paused and output.pause_words(queue.paused_by, queue.paused_until, queue.reason) or nil
+    return queue.draining and (words and words .. ", draining" or "draining") or words or ""
   end, optional = true },
 }
 
+-- A type's pause holds jobs of every queue.
+local function show_paused_types(server)
+  local lines = {}
+  for _, pause in ipairs(server:pauses()) do
+    if pause.what == "type" then
+      lines[#lines + 1] = output.clean(("type %s is %s"):format(pause.name,
+        output.pause_words(pause.by, pause["until"], pause.reason)))
+    end
+  end
+  if #lines > 0 then
+    print("\n" .. table.concat(lines, "\n"))
+  end
+end
+
 local function queues(args)
-  local list = args.connect():queues()
+  local server = args.connect()
+  local list = server:queues()
   if args.json then
     output.json(list)
   else
     output.table(queue_columns, list, "No queues yet: the first push makes one.")
+    show_paused_types(server)
   end
 end
 

@@ -258,4 +258,10 @@ function M.progress(always)
   }
 end
 
+--- "paused by ana until 2026-03-01 12:00:00: the relay is down"; `until_when` and the rest may be nil.
+function M.pause_words(by, until_when, reason)
+  return ("paused%s%s%s"):format(by and " by " .. by or "", until_when and " until " .. M.time(until_when) or "",
+    reason and ": " .. reason or "")
+end
+
 return M

@@ -14,12 +14,7 @@ local function row(name, summary, said, extra)
       end
     end,
     run = function(args)
-      local words = { name:upper(), args.queue }
-      if args.reason then
-        words[3], words[4] = "REASON", args.reason
-      elseif args.count then
-        words[3] = args.count
-      end
+      local words = { name:upper(), args.queue, args.count }
       local answer = args.connect():call(unpack(words))
       if args.json then
         output.json({ answer = answer, queue = args.queue })
@@ -30,6 +25,73 @@ local function row(name, summary, said, extra)
   }
 end
 
+-- ---- pause, resume ------------------------------------------------------------------------------------------------
+
+local function target_options(command)
+  command:argument("queue", "The queue."):args("?"):argname("QUEUE")
+  command:option("-t --type", "A job type instead, whatever its queue."):argname("TYPE")
+end
+
+local function target(args)
+  if (args.queue ~= nil) == (args.type ~= nil) then
+    error({ code = "USAGE", message = ("which one? moonq %s QUEUE, or moonq %s --type TYPE"):format(args.command,
+      args.command) }, 0)
+  end
+  return args.queue and { args.queue } or { "TYPE", args.type }
+end
+
+local function change(args, words, said)
+  local answer = args.connect():call(unpack(words))
+  if args.json then
+    output.json({ answer = answer, queue = args.queue, type = args.type })
+  else
+    print(said:format(args.queue or "type " .. args.type))
+  end
+end
+
+local pause_columns = {
+  { "PAUSED", function(pause)
+    return pause.what .. " " .. pause.name
+  end },
+  { "BY", "by" },
+  { "SINCE", function(pause)
+    return output.age(pause.since)
+  end },
+  { "UNTIL", function(pause)
+    return pause["until"] and output.time(pause["until"]) or "resumed"
+  end },
+  { "REASON", "reason", optional = true },
+}
+
+local function list(args)
+  local pauses = args.connect():pauses()
+  if args.json then
+    output.json(pauses)
+  else
+    output.table(pause_columns, pauses, "Nothing is paused.")
+  end
+end
+
+local function pause(args)
+  local options = {}
+  for _, name in ipairs({ "reason", "by", "for", "until" }) do
+    if args[name] then
+      options[#options + 1] = name:upper()
+      options[#options + 1] = args[name]
+    end
+  end
+  if not args.queue and not args.type and #options == 0 then
+    return list(args)
+  end
+  local words = { "PAUSE", unpack(target(args)) }
+  for _, word in ipairs(options) do
+    words[#words + 1] = word
+  end
+  change(args, words, "%s is paused; moonq resume brings it back")
+end
+
+-- ---- purge ----------------------------------------------------------------------------------------------------------
+
 local function purge(args)
   if not args.yes then
     error({ code = "USAGE", message = ("this deletes all that waits in '%s': moonq purge %s --yes"):format(args.queue,
@@ -39,10 +101,25 @@ local function purge(args)
 end
 
 return { rows = {
-  row("pause", "Hand out nothing of a queue.", "%s is paused; moonq resume brings it back", function(command)
-    command:option("--reason", "Shown by moonq queues and moonq why."):argname("TEXT")
-  end),
-  row("resume", "End a pause or a drain.", "%s is open"),
+  {
+    name = "pause", summary = "Hand out nothing of a queue or of a job type; alone: what is paused.",
+    description = "Running jobs go on, pushes are taken. A pause survives restarts of the server.",
+    options = function(command)
+      target_options(command)
+      command:option("--reason", "Shown by moonq queues and moonq why."):argname("TEXT")
+      command:option("--by", "Who pauses; your user name if not given."):argname("NAME")
+      command:option("--for", "It ends by itself after this time."):argname("DURATION")
+      command:option("--until", "It ends by itself at this moment, ISO 8601."):argname("TIME")
+    end,
+    run = pause,
+  },
+  {
+    name = "resume", summary = "End a pause of a queue or of a job type, or a drain.",
+    options = target_options,
+    run = function(args)
+      return change(args, { "RESUME", unpack(target(args)) }, "%s is open")
+    end,
+  },
   row("drain", "Refuse pushes to a queue, run what is there.", "%s takes no more jobs; moonq resume opens it"),
   row("limit", "Let only so many jobs wait in a queue; 0 for no limit.", "%s has its limit", function(command)
     command:argument("count", "Jobs."):argname("N")

@@ -52,7 +52,8 @@ end
 
 -- A fraction is a text in RESP2.
 local job = map({
-  tags = list(), attempts = list(map()), log = list(map()), cancelling = truth, parked = truth, progress = tonumber,
+  tags = list(), attempts = list(map()), log = list(map()), cancelling = truth, parked = truth, held = truth,
+  progress = tonumber,
 })
 local step = map({ signalled = truth })
 local bulk = map({ stopped = truth, jobs = list() })
@@ -78,6 +79,7 @@ local rows = {
   JOB = always(job),
   JOBS = always(map({ jobs = list(job), partial = truth })),
   QUEUES = always(list(map({ paused = truth, draining = truth }))),
+  PAUSES = always(list(map())),
   WORKERS = always(list(map())),
   WHY = always(map({ gates = list(map({ open = truth })) })),
   STATS = always(map()),

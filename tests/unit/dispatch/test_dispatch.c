@@ -619,7 +619,7 @@ static void a_job_without_a_handler_waits_and_blocks_nobody(void **unused)
     assert_int_equal(JOB_READY, got.view.status.state);
     assert_true(got.view.status.parked);
     assert_int_equal(0, got.view.status.attempt);
-    unsigned count = dispatch_why(w->d, &got.view, w->wall, gates);
+    unsigned count = dispatch_why(w->d, &got, w->wall, gates);
     bool named = false;
     for (unsigned i = 0; i < count; i++)
         named = named || (strcmp(gates[i].name, "parked") == 0 && !gates[i].open);
@@ -675,6 +675,113 @@ static void a_paused_queue_hands_out_nothing_until_it_resumes(void **unused)
     queue->change = QUEUE_RESUME;
     submit(w, queue);
     assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    world_free(w);
+}
+
+static void pause_type(struct world *w, const char *type, bool resume, wall_ms until)
+{
+    struct op_type *op = calloc(1, sizeof *op);
+    store_op_init(&op->op, STORE_TYPE, w->wall);
+    op->op.done = free_op;
+    op->type = slice_of(type);
+    op->resume = resume;
+    op->reason = SLICE("the relay is down");
+    op->by = SLICE("ana");
+    op->until = until;
+    dispatch_submit(w->d, &op->op);
+    world_turn(w);
+}
+
+static const struct gate *closed_gate(const struct gate *gates, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!gates[i].open)
+            return &gates[i];
+    return NULL;
+}
+
+static void a_paused_type_waits_and_others_of_its_queue_do_not(void **unused)
+{
+    struct world *w = world_new(1, 4);
+    struct frame_job jobs[4];
+    struct push_order in_default;
+    struct gate gates[GATES_MAX];
+    struct op_get got;
+    (void)unused;
+    order_init(&in_default);
+    in_default.queue = SLICE("default");
+    pause_type(w, "mail.send", false, 0);
+    assert_int_equal(1, world_told(w, "type.paused", 0));
+    job_id mail = world_push(w, "mail.send", &in_default), other = world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, jobs, 4));
+    assert_true(jobs[0].id == other);
+    world_get(w, &got, mail);
+    assert_true(got.view.status.held_no != 0);
+    const struct gate *gate = closed_gate(gates, dispatch_why(w->d, &got, w->wall, gates));
+    assert_string_equal("type_paused", gate->name);
+    assert_non_null(strstr(gate->text, "job type 'mail.send' is paused by ana since 20"));
+    assert_non_null(strstr(gate->text, ": the relay is down (RESUME TYPE)"));
+    store_op_release(&got.op);
+    pause_type(w, "mail.send", true, 0);
+    assert_int_equal(1, world_told(w, "type.resumed", 0));
+    assert_int_equal(1, world_jobs(w, 0, jobs, 4));
+    assert_true(jobs[0].id == mail);
+    world_free(w);
+}
+
+/* By the wall clock, as what is due: also when that steps. */
+static void a_pause_ends_by_itself_when_its_time_is_over(void **unused)
+{
+    struct world *w = world_new(1, 4);
+    struct frame_job jobs[4];
+    (void)unused;
+    struct op_queue *queue = queue_op(w, "default");
+    queue->change = QUEUE_PAUSE;
+    queue->until = w->wall + 5000;
+    submit(w, queue);
+    pause_type(w, "mail.send", false, w->wall + 3600000);
+    job_id a = world_push(w, "a", NULL), mail = world_push(w, "mail.send", NULL);
+    struct dispatch_wake wake = dispatch_tick(w->d, w->wall, w->now);
+    assert_int_equal(w->wall + 5000, wake.wall); /* no polling: this is when it wakes */
+    world_pass(w, 4900);
+    assert_int_equal(0, world_jobs(w, 0, jobs, 4));
+    world_pass(w, 200);
+    assert_int_equal(1, world_told(w, "queue.resumed", 0));
+    assert_int_equal(1, world_jobs(w, 0, jobs, 4));
+    assert_true(jobs[0].id == a);
+    w->wall += 3600000; /* the clock is set forward */
+    world_turn(w);
+    assert_int_equal(1, world_told(w, "type.resumed", 0));
+    assert_int_equal(1, world_jobs(w, 0, jobs, 4));
+    assert_true(jobs[0].id == mail);
+    world_free(w);
+}
+
+/* A client that does not wait is not told that there is nothing because the first jobs are of a paused type. */
+static void a_fetch_looks_behind_many_jobs_of_a_paused_type(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct push_order order;
+    struct fetched fetched;
+    (void)unused;
+    dispatch_unlisten(w->d, &w->listener); /* it has no room for so many events */
+    order_init(&order);
+    order.queue = other_queue[0];
+    struct op_queue *queue = queue_op(w, "other"); /* or the worker would look behind them first */
+    queue->change = QUEUE_PAUSE;
+    submit(w, queue);
+    for (int i = 0; i < 250; i++) /* more than a lease may set aside */
+        world_push(w, "mail.send", &order);
+    job_id last = world_push(w, "python.job", &order);
+    pause_type(w, "mail.send", false, 0);
+    queue = queue_op(w, "other");
+    queue->change = QUEUE_RESUME;
+    dispatch_submit(w->d, &queue->op);
+    fetch_start(w, &fetched, 0);
+    world_turn(w);
+    assert_int_equal(1, fetched.count);
+    assert_true(fetched.id == last);
+    dispatch_listen(w->d, &w->listener);
     world_free(w);
 }
 
@@ -1070,6 +1177,9 @@ int main(void)
         cmocka_unit_test(a_job_without_a_handler_waits_and_blocks_nobody),
         cmocka_unit_test(a_type_brings_its_own_queue_and_attempts),
         cmocka_unit_test(a_paused_queue_hands_out_nothing_until_it_resumes),
+        cmocka_unit_test(a_paused_type_waits_and_others_of_its_queue_do_not),
+        cmocka_unit_test(a_pause_ends_by_itself_when_its_time_is_over),
+        cmocka_unit_test(a_fetch_looks_behind_many_jobs_of_a_paused_type),
         cmocka_unit_test(a_refused_push_is_not_waited_for),
         cmocka_unit_test(a_handler_whose_push_is_refused_has_failed),
         cmocka_unit_test(retrying_all_dead_letters_touches_each_once),

@@ -105,6 +105,25 @@ static void a_spec_comes_back_as_it_was(void **state)
     free((void *)bytes.at);
 }
 
+static void a_held_status_has_its_pause_and_others_are_no_longer_for_it(void **state)
+{
+    (void)state;
+    struct job_status out, held = status;
+    char at[300];
+    held.held_no = 0x01020304;
+    size_t len = record_status_bytes(&held);
+    assert_int_equal(len, record_status_bytes(&status) + 4);
+    record_write_status(at, &held);
+    assert_int_equal(at[0], 2);
+    assert_int_equal(record_read_status(&out, (struct slice){at, len}, NULL), MQ_OK);
+    assert_int_equal(out.held_no, held.held_no);
+    assert_true(slice_equal(out.note, held.note));
+    record_write_status(at, &status);
+    assert_int_equal(at[0], 1); /* as before there were pauses of types */
+    assert_int_equal(record_read_status(&out, (struct slice){at, record_status_bytes(&status)}, NULL), MQ_OK);
+    assert_int_equal(out.held_no, 0);
+}
+
 static void a_status_comes_back_as_it_was(void **state)
 {
     (void)state;
@@ -198,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_spec_comes_back_as_it_was),
         cmocka_unit_test(a_status_comes_back_as_it_was),
+        cmocka_unit_test(a_held_status_has_its_pause_and_others_are_no_longer_for_it),
         cmocka_unit_test(an_attempt_comes_back_as_it_was),
         cmocka_unit_test(every_flipped_bit_and_every_cut_is_seen),
         cmocka_unit_test(a_record_of_another_format_says_so),

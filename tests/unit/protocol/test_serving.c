@@ -253,7 +253,8 @@ static void a_stream_tells_what_happens(void **unused)
     client_read_to(stream, "\"type\":\"b\",\"queue\":\"mail\"");
     client_read_to(stream, "\"type\":\"m\",\"queue\":\"mail\"");
     client_read_to(stream, "{\"event\":\"queue.paused\",\"at\":");
-    client_read_to(stream, "\"message\":\"too \\\"much\\\"\"}\r\n");
+    client_read_to(stream, "\"message\":\"too \\\"much\\\"\",\"by\":\"");
+    client_read_to(stream, "\r\n");
     client_expect(mail, ">2\r\n$5\r\nevent\r\n$");
     client_read_to(mail, id);
     client_send(stream, "PING\r\nPUSH a 1\r\nQUIT\r\n");
@@ -416,7 +417,7 @@ static void jobs_come_in_pages(void **unused)
     for (int i = 0; i < 5; i++)
         client_push(client, "a 1");
     client_send(client, "JOBS LIMIT 3 ORDER oldest STATE ready\r\n");
-    client_expect(client, "*6\r\n$4\r\njobs\r\n*3\r\n*50\r\n$2\r\nid\r\n");
+    client_expect(client, "*6\r\n$4\r\njobs\r\n*3\r\n*52\r\n$2\r\nid\r\n");
     client_read_to(client, "$6\r\ncursor\r\n$");
     client_read_to(client, "\r\n");
     struct slice line = client_read_to(client, "\r\n");
@@ -425,6 +426,69 @@ static void jobs_come_in_pages(void **unused)
     client_send(client, "JOBS LIMIT 3 ORDER oldest STATE ready CURSOR %s\r\n", cursor);
     client_expect(client, "*6\r\n$4\r\njobs\r\n*2\r\n");
     client_read_to(client, "$6\r\ncursor\r\n$-1\r\n$7\r\npartial\r\n:0\r\n");
+    client_free(client);
+    desk_free(desk);
+}
+
+static void pauses_say_why_by_whom_and_until_when(void **unused)
+{
+    struct desk *desk = desk_new(NULL);
+    struct client *client = client_new(desk);
+    (void)unused;
+    client_push(client, "a 1");
+    client_push(client, "b 2");
+    client_send(client, "PAUSE default REASON lunch BY ana UNTIL 2100-01-01T00:00:00Z\r\n"
+                        "PAUSE TYPE a FOR 1h REASON 'its service is down'\r\n"
+                        "PAUSE type REASON 'a queue of this name'\r\nPAUSES\r\n");
+    client_expect(client, "+OK\r\n+OK\r\n+OK\r\n*3\r\n");
+    client_read_to(
+        client,
+        "queue\r\n$4\r\nname\r\n$7\r\ndefault\r\n$6\r\nreason\r\n$5\r\nlunch\r\n$2\r\nby\r\n$3\r\nana\r\n");
+    client_read_to(client, "$5\r\nuntil\r\n:4102444800000\r\n");
+    client_read_to(client, "queue\r\n$4\r\nname\r\n$4\r\ntype\r\n");
+    client_read_to(client, "$5\r\nuntil\r\n$-1\r\n");
+    client_read_to(client, "$4\r\ntype\r\n$4\r\nname\r\n$1\r\na\r\n");
+    client_read_to(client, "$5\r\nuntil\r\n:");
+    client_read_to(client, "\r\n");
+    client_send(client, "MULTI\r\nRESUME default\r\nRESUME type\r\nPAUSE TYPE b FOR "
+                        "10s\r\nEXEC\r\nPAUSES\r\nFETCH default\r\n");
+    client_expect(client, "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n+OK\r\n+OK\r\n*2\r\n");
+    client_read_to(client, "$1\r\nb\r\n");
+    client_read_to(client, "$5\r\nuntil\r\n:");
+    client_read_to(client, "\r\n");
+    client_expect(client, "*0\r\n");
+    client_send(client,
+                "QUEUES default\r\nSTATS\r\nRESUME TYPE b\r\nRESUME TYPE b\r\nFETCH default BLOCK 5s\r\n");
+    client_read_to(client, "$4\r\nheld\r\n:2\r\n");
+    client_read_to(client, "$13\r\nqueues_paused\r\n:0\r\n$12\r\ntypes_paused\r\n:2\r\n$4\r\nheld\r\n:2\r\n");
+    client_read_to(client, "$6\r\nlayout\r\n:");
+    client_read_to(client, "\r\n+OK\r\n");
+    client_expect_line(client, "-NOTFOUND job type 'b' is not paused");
+    client_read_to(client, "$4\r\ntype\r\n$1\r\nb\r\n");
+    client_read_to(client, "$4\r\ntags\r\n*0\r\n");
+    static const char *const bad[] = {
+        "PAUSE q FOR 1h UNTIL 2100-01-01",
+        "PAUSE q UNTIL 2001-01-01",
+        "PAUSE q FOR 0",
+        "PAUSE q WHY",
+        "PAUSE q WHY not",
+        "PAUSE TYPE 'no name'",
+        "PAUSE q BY ''",
+        "RESUME q now",
+        "PAUSE q FOR yesterday",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        client_send(client, "%s\r\n", bad[i]);
+        client_expect_line(client, "-BADARG ");
+    }
+    client_send(
+        client, "PAUSE q REASON %s\r\nQUEUES q\r\n",
+        "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr"
+        "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr"
+        "r");
+    client_expect_line(client,
+                       "-TOOBIG REASON has 201 bytes, the limit is 200"); /* nothing is cut in silence */
+    client_expect_line(client, "-NOTFOUND ");
     client_free(client);
     desk_free(desk);
 }
@@ -516,7 +580,7 @@ static void hello_chooses_the_version_of_resp(void **unused)
     client_read_to(client, "$5\r\nproto\r\n:3\r\n");
     client_read_to(client, "$7\r\nmodules\r\n*0\r\n");
     client_expect(client, "$2\r\nme\r\n*0\r\n" ANY_ID
-                          "*1\r\n%23\r\n$4\r\nname\r\n$7\r\ndefault\r\n$6\r\npaused\r\n#f\r\n");
+                          "*1\r\n%27\r\n$4\r\nname\r\n$7\r\ndefault\r\n$6\r\npaused\r\n#f\r\n");
     client_read_to(client, "$6\r\nreason\r\n_\r\n");
     client_read_to(client, "+RESET\r\n");
     client_expect(client, "$-1\r\n");
@@ -574,6 +638,7 @@ int main(void)
         cmocka_unit_test(a_released_job_is_fetched_again_and_its_first_holder_has_lost_it),
         cmocka_unit_test(a_step_by_filter_ends_when_its_client_hangs_up),
         cmocka_unit_test(jobs_come_in_pages),
+        cmocka_unit_test(pauses_say_why_by_whom_and_until_when),
         cmocka_unit_test(why_names_the_gate_that_is_closed),
         cmocka_unit_test(a_full_or_draining_queue_refuses_pushes),
         cmocka_unit_test(a_reload_is_answered_when_it_has_ended),

@@ -27,7 +27,7 @@ struct lab {
     wall_ms now;
     struct buf alarms; /* "event: text\n" */
     unsigned committed, news_count;
-    wall_ms next_due, next_lease, next_old;
+    wall_ms next_due, next_lease, next_old, next_pause;
     uint64_t last_ready, last_waiting; /* of the queue last in the news */
     struct op_lease lease;
     struct op_get get;
@@ -64,6 +64,7 @@ static inline void on_news(void *owner, const struct store_news *news)
     lab->next_due = news->next_due;
     lab->next_lease = news->next_lease;
     lab->next_old = news->next_old;
+    lab->next_pause = news->next_pause;
     for (unsigned i = 0; i < news->queue_count; i++) {
         lab->last_ready = news->queues[i].ready;
         lab->last_waiting = news->queues[i].waiting;
@@ -280,6 +281,30 @@ static inline enum mq_code lab_change_queue(struct lab *lab, const char *name, i
     op.change = change;
     op.set_limit = limit >= 0;
     op.limit = limit >= 0 ? (uint64_t)limit : 0;
+    enum mq_code code = lab_run(lab, &op.op);
+    store_op_release(&op.op);
+    return code;
+}
+
+static inline enum mq_code lab_pause_queue(struct lab *lab, const char *name, const char *by, wall_ms until)
+{
+    struct op_queue op = {
+        .name = slice_of(name), .reason = SLICE("maintenance"), .by = slice_of(by), .until = until};
+    store_op_init(&op.op, STORE_QUEUE, lab->now);
+    op.change = QUEUE_PAUSE;
+    enum mq_code code = lab_run(lab, &op.op);
+    store_op_release(&op.op);
+    return code;
+}
+/* `until` -1: resume. */
+static inline enum mq_code lab_pause_type(struct lab *lab, const char *type, wall_ms until)
+{
+    struct op_type op = {.type = slice_of(type),
+                         .resume = until < 0,
+                         .reason = SLICE("the relay is down"),
+                         .by = SLICE("ana"),
+                         .until = until};
+    store_op_init(&op.op, STORE_TYPE, lab->now);
     enum mq_code code = lab_run(lab, &op.op);
     store_op_release(&op.op);
     return code;

@@ -49,7 +49,7 @@ static inline bool file_has(struct file *file, enum db db, const struct key *key
 
 struct expected {
     size_t entries[DB_COUNT];
-    uint64_t in_state[64][JOB_STATES], parked[64];
+    uint64_t in_state[64][JOB_STATES], parked[64], held[64];
 };
 
 static inline void expect(struct file *file, struct expected *e, enum db db, const struct key *key)
@@ -66,12 +66,19 @@ static inline void check_job(struct file *file, struct expected *e, job_id id, c
     assert_true(s->queue_no < 64);
     e->in_state[s->queue_no][s->state]++;
     e->parked[s->queue_no] += s->state == JOB_READY && s->parked;
+    e->held[s->queue_no] += s->held_no != 0;
+    assert_true(s->held_no == 0 || (s->state == JOB_READY && !s->parked));
     bool waits = s->state == JOB_READY || s->state == JOB_SCHEDULED;
     if (waits && !s->started && s->expires_at != WALL_NEVER) {
         key_of_due(&key, s->expires_at, id, DUE_EXPIRE);
         expect(file, e, DB_DUE, &key);
     }
-    if (s->state == JOB_READY) {
+    if (s->held_no) {
+        key_of_no(&key, s->held_no);
+        assert_true(file_has(file, DB_PAUSES, &key));
+        key_of_held(&key, s->held_no, id);
+        expect(file, e, DB_HELD, &key);
+    } else if (s->state == JOB_READY) {
         key_of_ready(&key, s->queue_no, s->priority, id);
         expect(file, e, s->parked ? DB_PARKED : DB_READY, &key);
     } else if (s->state == JOB_SCHEDULED || s->state == JOB_RETRYING) {
@@ -116,6 +123,7 @@ static inline void check_queues(struct file *file, const struct expected *e)
         assert_memory_equal(body.counts.in_state, e->in_state[be32_get(k.mv_data)],
                             sizeof body.counts.in_state);
         assert_int_equal(body.counts.parked, e->parked[be32_get(k.mv_data)]);
+        assert_int_equal(body.counts.held, e->held[be32_get(k.mv_data)]);
     }
     mdb_cursor_close(cursor);
 }
@@ -123,7 +131,8 @@ static inline void check_queues(struct file *file, const struct expected *e)
 /* The store of this folder must be closed. Answers the number of jobs. */
 static inline size_t lmdb_check(const char *dir)
 {
-    static const enum db exact[] = {DB_JOBS, DB_READY, DB_PARKED, DB_DUE, DB_LEASES, DB_DEAD, DB_FINISHED};
+    static const enum db exact[] = {DB_JOBS, DB_READY,  DB_PARKED, DB_HELD,
+                                    DB_DUE,  DB_LEASES, DB_DEAD,   DB_FINISHED};
     struct file file;
     struct expected *e = calloc(1, sizeof *e);
     MDB_cursor *cursor;

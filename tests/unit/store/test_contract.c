@@ -257,12 +257,275 @@ static void a_paused_queue_hands_out_nothing(void **state)
     lab_change_queue(lab, "q", QUEUE_PAUSE, -1);
     assert_null(lab_lease(lab, "q", 1));
     assert_null(lab_lease_as(lab, "q", 1, false));
-    assert_true(lab_queue(lab, "q")->paused);
-    assert_slice(lab_queue(lab, "q")->reason, "maintenance");
+    assert_true(lab_queue(lab, "q")->pause.on);
+    assert_slice(lab_queue(lab, "q")->pause.reason, "maintenance");
     lab_reopen(lab);
     assert_null(lab_lease(lab, "q", 1));
     lab_change_queue(lab, "q", QUEUE_RESUME, -1);
     assert_non_null(lab_lease(lab, "q", 1));
+    lab_close(lab);
+}
+
+static void a_pause_says_why_by_whom_and_until_when_and_survives_a_restart(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    job_id id = lab_push(lab, "q", "x");
+    assert_int_equal(lab_pause_queue(lab, "q", "ana", T0 + 5000), MQ_OK);
+    lab->now += 1000;
+    assert_int_equal(lab_pause_queue(lab, "q", "bob", T0 + 9000),
+                     MQ_OK); /* changed; it began when it began */
+    lab_reopen(lab);
+    assert_int_equal(lab->next_pause, T0 + 9000);
+    const struct pause_view *pause = &lab_queue(lab, "q")->pause;
+    assert_true(pause->on);
+    assert_int_equal(pause->since, T0);
+    assert_int_equal(pause->until, T0 + 9000);
+    assert_slice(pause->by, "bob");
+    assert_slice(pause->reason, "maintenance");
+    assert_int_equal(lab_get(lab, id), MQ_OK);
+    assert_true(lab->get.queue_pause.on);
+    assert_slice(lab->get.queue_pause.by, "bob");
+    assert_false(lab->get.type_pause.on);
+    char text[PAUSE_REASON_MAX + 2] = {0};
+    memset(text, 'r', sizeof text - 1);
+    struct op_queue op = {.name = SLICE("q"), .reason = slice_of(text), .by = SLICE_EMPTY};
+    store_op_init(&op.op, STORE_QUEUE, lab->now);
+    op.change = QUEUE_PAUSE;
+    assert_int_equal(lab_run(lab, &op.op), MQ_BADARG); /* not cut */
+    lab_close(lab);
+}
+
+static void a_pause_ends_by_itself_in_a_sweep(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    assert_int_equal(lab->next_pause, WALL_NEVER);
+    lab_push(lab, "q", "x");
+    lab_pause_queue(lab, "q", "ana", T0 + 5000);
+    lab_pause_queue(lab, "r", "ana", 0);
+    assert_int_equal(lab->next_pause, T0 + 5000);
+    lab->now = T0 + 4999;
+    lab_sweep(lab, SWEEP_PAUSES, 10);
+    assert_int_equal(lab->sweep.ended_count, 0);
+    assert_null(lab_lease(lab, "q", 1));
+    lab->now = T0 + 5000;
+    lab_sweep(lab, SWEEP_PAUSES, 10);
+    assert_int_equal(lab->sweep.ended_count, 1);
+    assert_false(lab->sweep.ended[0].is_type);
+    assert_slice(lab->sweep.ended[0].name, "q");
+    assert_false(lab->sweep.more);
+    assert_int_equal(lab->next_pause, WALL_NEVER);
+    assert_true(lab_queue(lab, "r")->pause.on);
+    assert_non_null(lab_lease(lab, "q", 1));
+    lab_close(lab);
+}
+
+static job_id push_type(struct lab *lab, const char *type, uint8_t priority)
+{
+    struct op_push push = lab_order(lab, "q", "x");
+    push.spec.type = slice_of(type);
+    push.spec.priority = priority;
+    assert_int_equal(lab_push_op(lab, &push), MQ_OK);
+    return push.id;
+}
+
+static void no_job_of_a_paused_type_is_handed_out_and_others_do_not_wait_behind_it(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    job_id held = push_type(lab, "mail", 0), other = push_type(lab, "report", 9);
+    assert_int_equal(lab_pause_type(lab, "mail", T0 + 60000), MQ_OK);
+    struct leased_job *got = lab_lease_as(lab, "q", 10, false);
+    assert_int_equal(lab->lease.count, 1);
+    assert_int_equal(lab->lease.held, 1);
+    assert_int_equal(got->id, other);
+    assert_int_equal(lab->last_ready, 0); /* nobody needs to ask for it */
+    assert_int_equal(lab_get(lab, held), MQ_OK);
+    assert_int_equal(lab->get.view.status.state, JOB_READY);
+    assert_true(lab->get.view.status.held_no != 0);
+    assert_true(lab->get.type_pause.on);
+    assert_int_equal(lab->get.type_pause.until, T0 + 60000);
+    assert_slice(lab->get.type_pause.by, "ana");
+    assert_int_equal(lab_queue(lab, "q")->counts.held, 1);
+    assert_int_equal(lab->queues.type_count, 1);
+    assert_slice(lab->queues.types[0].type, "mail");
+    assert_slice(lab->queues.types[0].pause.reason, "the relay is down");
+    /* it can still be cancelled, deleted, retried and found like any ready job */
+    job_id more = push_type(lab, "mail", 5);
+    assert_null(lab_lease(lab, "q", 10));
+    LAB_OP(lab, list, STORE_LIST);
+    lab->list.filter.states = 1u << JOB_READY;
+    lab->list.filter.queue = SLICE("q");
+    lab->list.limit = 10;
+    assert_int_equal(lab_run(lab, &lab->list.op), MQ_OK);
+    assert_int_equal(lab->list.count, 2);
+    assert_int_equal(lab_step(lab, STORE_CANCEL, more), MQ_OK);
+    assert_int_equal(lab_queue(lab, "q")->counts.held, 1);
+    assert_int_equal(lab_step(lab, STORE_RETRY, more), MQ_OK);
+    assert_null(lab_lease(lab, "q", 10));
+    assert_int_equal(lab_queue(lab, "q")->counts.held, 2);
+    lab_close(lab);
+}
+
+static void a_resumed_type_gets_its_jobs_back_in_chunks_also_across_a_restart(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    for (int i = 0; i < 5; i++)
+        push_type(lab, "mail", (uint8_t)(9 - i));
+    lab_pause_type(lab, "mail", 0);
+    assert_int_equal(lab->next_pause, WALL_NEVER);
+    lab_lease(lab, "q", 10);
+    assert_int_equal(lab_pause_type(lab, "never", -1), MQ_NOTFOUND);
+    assert_int_equal(lab_pause_type(lab, "mail", -1), MQ_OK);
+    assert_int_equal(lab_pause_type(lab, "mail", -1), MQ_NOTFOUND);
+    assert_int_equal(lab->next_pause, 0); /* now */
+    lab_sweep(lab, SWEEP_PAUSES, 2);
+    assert_true(lab->sweep.more);
+    assert_int_equal(lab->sweep.ended_count, 0); /* a person ended it */
+    assert_int_equal(lab->last_ready, 2);
+    lab_reopen(lab);
+    assert_int_equal(lab->next_pause, 0);
+    lab_queue(lab, "q");
+    assert_int_equal(lab->queues.type_count, 0);
+    lab_sweep(lab, SWEEP_PAUSES, 3);
+    assert_false(lab->sweep.more);
+    assert_int_equal(lab->next_pause, WALL_NEVER);
+    lab_lease(lab, "q", 10);
+    assert_int_equal(lab->lease.count, 5);
+    for (int i = 1; i < 5; i++) /* in their order again */
+        assert_true(lab->lease.jobs[i].id < lab->lease.jobs[i - 1].id);
+    lab_close(lab);
+}
+
+static void a_type_paused_again_before_all_came_back_keeps_the_rest(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    for (int i = 0; i < 4; i++)
+        push_type(lab, "mail", 5);
+    lab_pause_type(lab, "mail", T0 + 1000);
+    lab_lease(lab, "q", 10);
+    lab->now = T0 + 1000;
+    lab_sweep(lab, SWEEP_PAUSES, 1);
+    assert_true(lab->sweep.more);
+    assert_int_equal(lab->sweep.ended_count, 1);
+    assert_true(lab->sweep.ended[0].is_type);
+    assert_slice(lab->sweep.ended[0].name, "mail");
+    lab_pause_type(lab, "mail", T0 + 9000);
+    assert_int_equal(lab->next_pause, T0 + 9000);
+    assert_null(lab_lease(lab, "q", 10));
+    assert_int_equal(lab_queue(lab, "q")->counts.held, 4);
+    lab->now = T0 + 9000;
+    lab_sweep(lab, SWEEP_PAUSES, 10);
+    lab_lease(lab, "q", 10);
+    assert_int_equal(lab->lease.count, 4);
+    lab_close(lab);
+}
+
+static void a_lease_sets_no_more_aside_than_it_may(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    struct slice queue = SLICE("q");
+    for (int i = 0; i < 5; i++)
+        push_type(lab, "mail", 0);
+    job_id other = push_type(lab, "report", 9);
+    lab_pause_type(lab, "mail", 0);
+    for (int round = 0; round < 3; round++) {
+        LAB_OP(lab, lease, STORE_LEASE);
+        lab->lease.queues = &queue;
+        lab->lease.queue_count = 1;
+        lab->lease.max = 10;
+        lab->lease.hold_max = 2;
+        lab->lease.holder = SLICE("w1");
+        assert_int_equal(lab_run(lab, &lab->lease.op), MQ_OK);
+        assert_int_equal(lab->lease.held, round < 2 ? 2 : 1);
+        assert_int_equal(lab->lease.more, round < 2);
+    }
+    assert_int_equal(lab->lease.count, 1);
+    assert_int_equal(lab->lease.jobs[0].id, other);
+    lab_close(lab);
+}
+
+static void a_job_pushed_while_its_type_is_paused_is_held_in_the_same_commit(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    lab_pause_type(lab, "mail", 0);
+    struct op_push push = lab_order(lab, "q", "x");
+    push.spec.type = SLICE("mail");
+    struct slice queue = SLICE("q");
+    LAB_OP(lab, lease, STORE_LEASE);
+    lab->lease.queues = &queue;
+    lab->lease.queue_count = 1;
+    lab->lease.max = 1;
+    lab->lease.holder = SLICE("w1");
+    int done = 0;
+    push.op.done = lab->lease.op.done = lab_done;
+    push.op.owner = lab->lease.op.owner = &done;
+    store_submit(lab->store, &lab->lease.op);
+    store_submit(lab->store, &push.op);
+    store_flush(lab->store);
+    while (done < 2)
+        store_collect(lab->store);
+    assert_int_equal(lab->lease.count, 0);
+    assert_int_equal(lab->lease.held, 1);
+    assert_int_equal(lab_queue(lab, "q")->counts.held, 1);
+    assert_int_equal(lab_queue(lab, "q")->counts.in_state[JOB_READY], 1);
+    store_op_release(&push.op);
+    lab_close(lab);
+}
+
+static void a_held_job_still_expires(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    struct op_push push = lab_order(lab, "q", "x");
+    push.spec.expires_at = T0 + 500;
+    assert_int_equal(lab_push_op(lab, &push), MQ_OK);
+    lab_pause_type(lab, "email.send", 0);
+    lab_lease(lab, "q", 1);
+    assert_int_equal(lab->lease.held, 1);
+    lab->now = T0 + 500;
+    lab_sweep(lab, SWEEP_DUE, 10);
+    assert_int_equal(lab_state(lab, push.id), JOB_EXPIRED);
+    assert_int_equal(lab_queue(lab, "q")->counts.held, 0);
+    lab_close(lab);
+}
+
+static void only_so_many_types_are_paused(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    char type[16];
+    for (int i = 0; i < TYPES_PAUSED_MAX; i++) {
+        snprintf(type, sizeof type, "t%d", i);
+        assert_int_equal(lab_pause_type(lab, type, 0), MQ_OK);
+    }
+    assert_int_equal(lab_pause_type(lab, "one.more", 0), MQ_FULL);
+    assert_int_equal(lab_pause_type(lab, "t7", T0 + 1), MQ_OK); /* a change is none more */
+    assert_int_equal(lab_pause_type(lab, "t8", -1), MQ_OK);
+    lab_sweep(lab, SWEEP_PAUSES, 1);
+    assert_int_equal(lab_pause_type(lab, "one.more", 0), MQ_OK);
+    lab_close(lab);
+}
+
+static void a_group_that_pauses_and_is_refused_has_paused_nothing(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    job_id id = lab_push(lab, "q", "x");
+    struct op_type pause = {.type = SLICE("email.send"), .reason = SLICE_EMPTY, .by = SLICE_EMPTY};
+    struct op_step bad = {.id = 4711};
+    struct store_op *members[] = {&pause.op, &bad.op};
+    struct op_group group = {.members = members, .count = 2};
+    store_op_init(&pause.op, STORE_TYPE, lab->now);
+    store_op_init(&bad.op, STORE_CANCEL, lab->now);
+    store_op_init(&group.op, STORE_GROUP, lab->now);
+    assert_int_equal(lab_run(lab, &group.op), MQ_NOTFOUND);
+    assert_int_equal(lab_lease(lab, "q", 1)->id, id);
     lab_close(lab);
 }
 
@@ -1557,7 +1820,7 @@ static void the_figures_of_the_store_add_up(void **state)
     assert_int_equal(lab->stats.operations, 2);
     assert_int_equal(lab->stats.batch_max, 1);
     assert_int_equal(lab->stats.quarantined, 0);
-    assert_int_equal(lab->stats.layout, 1);
+    assert_int_equal(lab->stats.layout, 2);
     assert_true(lab->stats.used_bytes > 0 && lab->stats.map_bytes >= lab->stats.used_bytes);
     assert_true(lab->stats.file_bytes >= lab->stats.used_bytes);
     lab_close(lab);
@@ -1603,6 +1866,16 @@ static const struct CMUnitTest tests[] = {
     T(a_lease_carries_the_record_and_counts_the_attempt),
     T(a_lease_submitted_first_takes_what_the_same_commit_pushes),
     T(a_paused_queue_hands_out_nothing),
+    T(a_pause_says_why_by_whom_and_until_when_and_survives_a_restart),
+    T(a_pause_ends_by_itself_in_a_sweep),
+    T(no_job_of_a_paused_type_is_handed_out_and_others_do_not_wait_behind_it),
+    T(a_resumed_type_gets_its_jobs_back_in_chunks_also_across_a_restart),
+    T(a_type_paused_again_before_all_came_back_keeps_the_rest),
+    T(a_lease_sets_no_more_aside_than_it_may),
+    T(a_job_pushed_while_its_type_is_paused_is_held_in_the_same_commit),
+    T(a_held_job_still_expires),
+    T(only_so_many_types_are_paused),
+    T(a_group_that_pauses_and_is_refused_has_paused_nothing),
     T(a_job_that_could_not_start_in_time_expires_instead_of_running),
     T(a_push_that_is_expired_already_is_not_handed_out),
     T(a_sweep_expires_what_never_started_and_spares_what_did),

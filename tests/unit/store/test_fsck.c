@@ -10,7 +10,7 @@
 /* A store with a job in each state, some of them with history. */
 struct world {
     struct lab *lab;
-    job_id ready, parked, scheduled, running, retrying, succeeded, dead, cancelled, expiring, other;
+    job_id ready, parked, held, scheduled, running, retrying, succeeded, dead, cancelled, expiring, other;
     uint32_t queue_no;
 };
 
@@ -70,6 +70,20 @@ static struct world build(void)
     w.ready = lab_push(lab, "mail", "{}");
     w.scheduled = push_at(lab, lab->now + 5000, WALL_NEVER);
     w.expiring = push_at(lab, 0, lab->now + 9000);
+    struct op_push push = lab_order(lab, "mail", "{}");
+    push.spec.type = SLICE("report");
+    push.spec.priority = 0;
+    assert_int_equal(lab_push_op(lab, &push), MQ_OK);
+    w.held = push.id;
+    lab_pause_type(lab, "report", 0);
+    struct slice queue = SLICE("mail");
+    LAB_OP(lab, lease, STORE_LEASE);
+    lab->lease.queues = &queue;
+    lab->lease.queue_count = 1;
+    lab->lease.max = lab->lease.hold_max = 1;
+    lab->lease.holder = SLICE("w1");
+    assert_int_equal(lab_run(lab, &lab->lease.op), MQ_OK);
+    assert_int_equal(lab->lease.held, 1);
     w.other = lab_push(lab, "other", "{}");
     w.queue_no = lab_queue(lab, "mail")->no;
     close_store(lab);
@@ -206,6 +220,32 @@ static void parked_unindexed(struct file *f, const struct world *w)
     struct key key;
     key_of_ready(&key, w->queue_no, PRIORITY_DEFAULT, w->parked);
     take(f, DB_PARKED, &key);
+}
+static void held_unindexed(struct file *f, const struct world *w)
+{
+    struct key key;
+    key_of_held(&key, 1, w->held);
+    take(f, DB_HELD, &key);
+}
+static void held_and_parked(struct file *f, const struct world *w)
+{
+    struct job_status status = status_of(f, w->held);
+    status.parked = true;
+    write_status(f, w->held, &status);
+}
+static void pause_gone(struct file *f, const struct world *w)
+{
+    struct key key;
+    (void)w;
+    key_of_no(&key, 1);
+    take(f, DB_PAUSES, &key);
+}
+static void pause_unreadable(struct file *f, const struct world *w)
+{
+    char no[4];
+    (void)w;
+    be32_put(no, 1);
+    put(f, DB_PAUSES, no, 4, "nonsense", 8);
 }
 static void due_unindexed(struct file *f, const struct world *w)
 {
@@ -396,6 +436,10 @@ static const struct row {
     {"a dead letter is parked", parked_and_dead, FSCK_CONTRADICTION, "not ready", false},
     {"a ready job is not in ready", ready_unindexed, FSCK_NOT_INDEXED, "'ready' has no entry", true},
     {"a parked job is not in parked", parked_unindexed, FSCK_NOT_INDEXED, "'parked' has no entry", true},
+    {"a held job is not in held", held_unindexed, FSCK_NOT_INDEXED, "'held' has no entry", true},
+    {"a held job is parked, too", held_and_parked, FSCK_CONTRADICTION, "held", false},
+    {"a job is held by nothing", pause_gone, FSCK_HELD_BY_NONE, "no such pause", true},
+    {"a pause cannot be read", pause_unreadable, FSCK_PAUSE_UNREADABLE, "pause number 1", false},
     {"a scheduled job is not in due", due_unindexed, FSCK_NOT_INDEXED, "is scheduled, but 'due'", true},
     {"an expiry is not in due", expiry_unindexed, FSCK_NOT_INDEXED, "is ready, but 'due'", true},
     {"a running job is not in leases", lease_unindexed, FSCK_NOT_INDEXED, "'leases' has no entry", true},
@@ -410,7 +454,7 @@ static const struct row {
     {"a queue record fails its checksum", queue_flipped, FSCK_QUEUE_UNREADABLE, "'mail'", true},
     {"a queue record is gone", queue_gone, FSCK_QUEUE_MISSING, "'mail'", true},
     {"a queue has two records", queue_twice, FSCK_QUEUE_TWICE, "number 77", false},
-    {"a queue counts wrong", queue_miscounted, FSCK_MISCOUNTED, "4711 ready (there are 3)", true},
+    {"a queue counts wrong", queue_miscounted, FSCK_MISCOUNTED, "4711 ready (there are 4)", true},
     {"a status names no queue", status_of_no_queue, FSCK_QUEUE_OTHER, "number 99", false},
     {"a status names another queue", status_of_other_queue, FSCK_QUEUE_OTHER, "'other'", false},
     {"a status has another priority", other_priority, FSCK_QUEUE_OTHER, "its status says 1", false},
@@ -441,9 +485,9 @@ static void a_store_that_works_is_clean(void **state)
     struct fsck_report report = check(&w, false, &findings);
     if (findings.all)
         fail_msg("%s", findings.texts.at);
-    assert_int_equal(report.jobs, 10);
+    assert_int_equal(report.jobs, 11);
     assert_int_equal(report.queues, 2);
-    assert_int_equal(report.entries, 11); /* one each, and one expiry */
+    assert_int_equal(report.entries, 12); /* one each, and one expiry */
     release(&w, &findings);
 }
 

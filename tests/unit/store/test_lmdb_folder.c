@@ -6,6 +6,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <xxhash.h>
+
+#include "store/fsck.h"
 
 static enum mq_code open_dir(const char *dir, struct mq_err *err)
 {
@@ -169,6 +172,26 @@ static void set_layout(const char *dir, uint32_t layout, size_t len)
     file_close(&file);
 }
 
+/* The same where not all databases are there. */
+static void set_layout_only(const char *dir, uint32_t layout)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    char path[4096], at[4];
+    MDB_val key = {6, "layout"}, val = {4, at};
+    be32_put(at, layout);
+    snprintf(path, sizeof path, "%s/moonq.mdb", dir);
+    assert_int_equal(mdb_env_create(&env), 0);
+    mdb_env_set_maxdbs(env, DB_COUNT);
+    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "meta", 0, &dbi), 0);
+    assert_int_equal(mdb_put(txn, dbi, &key, &val, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
 static void a_newer_layout_is_refused_with_both_numbers(void **state)
 {
     (void)state;
@@ -178,15 +201,67 @@ static void a_newer_layout_is_refused_with_both_numbers(void **state)
     set_layout(dir, 7, 4);
     assert_int_equal(open_dir(dir, &err), MQ_BADARG);
     assert_non_null(strstr(err.text, "layout 7"));
-    assert_non_null(strstr(err.text, "up to 1"));
+    assert_non_null(strstr(err.text, "up to 2"));
     set_layout(dir, 0, 4); /* older than the first: nothing migrates it */
     assert_int_equal(open_dir(dir, &err), MQ_BADARG);
-    set_layout(dir, 1, 4);
-    assert_int_equal(open_dir(dir, &err), MQ_OK);
-    set_layout(dir, 1, 3);
+    set_layout(dir, 2, 3);
     assert_int_equal(open_dir(dir, &err), MQ_BADARG);
     remove_tree(dir);
     free(dir);
+}
+
+/* The record of queue number 1 as layout 1 wrote it: format 1, which ends with the reason. */
+static void age_queue(struct file *file)
+{
+    char no[4], old[4096];
+    MDB_val key = {4, no}, val;
+    be32_put(no, 1);
+    assert_int_equal(mdb_get(file->txn, file->dbi[DB_QUEUES], &key, &val), 0);
+    size_t len = val.mv_size - 4 /* sum */ - (4 + 8 + 8) /* by, which is empty; since; until */;
+    memcpy(old, val.mv_data, len);
+    old[0] = 1;
+    be32_put(old + len, (uint32_t)XXH3_64bits(old, len));
+    val = (MDB_val){len + 4, old};
+    assert_int_equal(mdb_put(file->txn, file->dbi[DB_QUEUES], &key, &val, 0), 0);
+}
+
+static void a_store_of_layout_1_is_migrated_and_its_pauses_stand(void **state)
+{
+    (void)state;
+    struct lab *lab = lab_open_with(&lmdb_factory, NULL);
+    struct file file;
+    job_id id = lab_push(lab, "q", "x");
+    assert_int_equal(lab_pause_queue(lab, "q", "", 0), MQ_OK);
+    store_close(lab->store);
+    lab->store = NULL;
+    file_open(&file, lab->settings.dir);
+    age_queue(&file);
+    assert_int_equal(mdb_drop(file.txn, file.dbi[DB_HELD], 1), 0);
+    assert_int_equal(mdb_drop(file.txn, file.dbi[DB_PAUSES], 1), 0);
+    file_close(&file);
+    set_layout_only(lab->settings.dir, 1);
+
+    struct fsck_settings settings = {.dir = lab->settings.dir};
+    struct fsck_report report;
+    struct mq_err err;
+    assert_int_equal(store_fsck(&report, &settings, &err), MQ_BADARG);
+    assert_non_null(strstr(err.text, "start its server once"));
+
+    lab_reopen(lab);
+    const struct queue_view *queue = lab_queue(lab, "q");
+    assert_true(queue->pause.on);
+    assert_slice(queue->pause.reason, "maintenance");
+    assert_int_equal(queue->pause.until, WALL_NEVER);
+    assert_int_equal(lab_change_queue(lab, "q", QUEUE_RESUME, -1), MQ_OK);
+    assert_int_equal(lab_pause_type(lab, "email.send", 0), MQ_OK);
+    assert_null(lab_lease(lab, "q", 1));
+    assert_int_equal(lab_pause_type(lab, "email.send", -1), MQ_OK);
+    lab_sweep(lab, SWEEP_PAUSES, 10);
+    assert_int_equal(lab_lease(lab, "q", 1)->id, id);
+    LAB_OP(lab, stats, STORE_STATS);
+    lab_run(lab, &lab->stats.op);
+    assert_int_equal(lab->stats.layout, 2);
+    lab_close(lab);
 }
 
 static void a_folder_that_is_not_writable_is_refused(void **state)
@@ -242,6 +317,7 @@ int main(void)
         cmocka_unit_test(a_store_that_was_being_made_when_the_power_went_is_made_anew),
         cmocka_unit_test(a_file_that_is_no_store_is_refused),
         cmocka_unit_test(a_newer_layout_is_refused_with_both_numbers),
+        cmocka_unit_test(a_store_of_layout_1_is_migrated_and_its_pauses_stand),
         cmocka_unit_test(a_folder_that_is_not_writable_is_refused),
         cmocka_unit_test(the_worst_counters_never_repeat_an_id),
     };

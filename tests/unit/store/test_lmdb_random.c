@@ -11,11 +11,13 @@
 
 enum {
     QUEUES = 4,
+    TYPES = 3,
     KNOWN_MAX = 400,
     BATCH_MAX = 12,
     STEPS = 400
 };
 
+static const char *const type_names[TYPES] = {"email.send", "report", "paint"};
 static const char *const queue_names[QUEUES] = {"a", "b", "c", "mail"};
 
 /* A job that was seen, and the newest token that was seen of it. */
@@ -36,6 +38,7 @@ union any_op {
     struct op_step step;
     struct op_many many;
     struct op_queue queue;
+    struct op_type type;
     struct op_sweep sweep;
     struct op_unpark unpark;
     struct op_recover recover;
@@ -98,6 +101,7 @@ static void make_push(struct history *h, struct op_push *push, const char *paylo
 {
     *push = lab_order(h->lab, queue_names[pick(h, QUEUES)], "");
     push->spec.payload = (struct slice){payload, pick(h, 20) ? pick(h, 100) : pick(h, 3000)};
+    push->spec.type = slice_of(type_names[pick(h, TYPES)]);
     push->spec.priority = (uint8_t)pick(h, 10);
     push->spec.keep_ms = pick(h, 2) ? 0 : (int64_t)pick(h, 500);
     push->spec.max_attempts = (uint16_t)(1 + pick(h, 4));
@@ -117,14 +121,16 @@ static void make_lease(struct history *h, struct op_lease *op, unsigned slot)
     op->holder = pick(h, 2) ? SLICE("w1") : SLICE("a client with a longer name");
     op->lease_ms = pick(h, 3) ? 0 : pick(h, 100);
     op->by_worker = pick(h, 2);
+    op->hold_max = pick(h, 5);
 }
 
 static void make_step(struct history *h, struct op_step *op)
 {
-    static const enum store_verb verbs[] = {STORE_CANCEL,  STORE_CANCEL, STORE_RETRY, STORE_RETRY,
-                                            STORE_PROMOTE, STORE_EDIT,   STORE_PARK,  STORE_DELETE};
+    static const enum store_verb verbs[] = {STORE_CANCEL, STORE_CANCEL,  STORE_RETRY,
+                                            STORE_RETRY,  STORE_PROMOTE, STORE_EDIT,
+                                            STORE_PARK,   STORE_DELETE,  STORE_TAKE_BACK};
     struct known job = some_job(h);
-    store_op_init(&op->op, verbs[pick(h, 8)], h->lab->now);
+    store_op_init(&op->op, verbs[pick(h, 9)], h->lab->now);
     op->op.want_names = pick(h, 2);
     op->id = job.id;
     op->token = job.token;
@@ -190,12 +196,23 @@ static void make_holders(struct history *h, union any_op *any)
 
 static void make_other(struct history *h, union any_op *any)
 {
-    switch (pick(h, 8)) {
+    switch (pick(h, 10)) {
+    case 8:
+    case 9:
+        store_op_init(&any->op, STORE_TYPE, h->lab->now);
+        any->type.type = slice_of(type_names[pick(h, TYPES)]);
+        any->type.resume = pick(h, 2);
+        any->type.reason = pick(h, 2) ? SLICE_EMPTY : SLICE("because");
+        any->type.by = SLICE("ana");
+        any->type.until = pick(h, 2) ? 0 : h->lab->now + (int64_t)pick(h, 60);
+        break;
     case 0:
         store_op_init(&any->op, STORE_QUEUE, h->lab->now);
         any->queue.name = some_queue(h);
         any->queue.change = pick(h, 3) ? QUEUE_RESUME : pick(h, 2) ? QUEUE_PAUSE : QUEUE_DRAIN;
         any->queue.reason = SLICE("because");
+        any->queue.by = SLICE_EMPTY;
+        any->queue.until = pick(h, 2) ? 0 : h->lab->now + (int64_t)pick(h, 60);
         any->queue.set_limit = pick(h, 4) == 0;
         any->queue.limit = pick(h, 3) ? 0 : pick(h, 60);
         break;
@@ -224,7 +241,7 @@ static void make_other(struct history *h, union any_op *any)
         break;
     default:
         store_op_init(&any->op, STORE_SWEEP, h->lab->now);
-        any->sweep.what = pick(h, 3);
+        any->sweep.what = pick(h, SWEEPS);
         any->sweep.limit = pick(h, 20);
         any->op.want_names = pick(h, 2);
     }
@@ -300,6 +317,8 @@ static void read_answer(struct history *h, union any_op *any)
         for (unsigned i = 0; i < any->complete.child_count; i++)
             learn(h, any->complete.children[i]->id, 0);
     } else if (op->verb == STORE_SWEEP) {
+        for (unsigned i = 0; i < any->sweep.ended_count; i++)
+            fold(h, any->sweep.ended[i].name.at, any->sweep.ended[i].name.len);
         for (unsigned i = 0; i < any->sweep.count; i++) {
             fold_number(h, any->sweep.swept[i].id);
             fold_number(h, any->sweep.swept[i].state);
