@@ -106,8 +106,7 @@ static void finish_ended(struct conn *conn)
     if (buf_len(&conn->in) && !conn->closing) {
         mq_fail(&err, MQ_BADARG,
                 "protocol error: the connection ended in the middle of a command (a line needs its end, an "
-                "array all "
-                "its bytes)");
+                "array all its bytes)");
         flow_give_up(conn, &err);
     }
     conn_finish(conn);
