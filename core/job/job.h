@@ -22,6 +22,7 @@
 #define ATTEMPTS_MAX       1000
 #define TIMEOUT_DEFAULT_MS (10 * 60 * 1000) /* longer than any web request, shorter than a coffee break */
 #define LEASE_DEFAULT_MS   (30 * 1000)      /* a dead worker's job is back within half a minute */
+#define LEASE_LEAST_MS     100              /* renewed at its half: no shorter one outlives a slow sync */
 #define LEASE_MAX_MS       (24 * 3600 * 1000)
 #define TIMEOUT_MAX_MS     (7 * 24 * 3600 * 1000)
 #define KEEP_DEFAULT_MS    (3600 * 1000LL) /* finished records explain themselves for an hour */

@@ -131,7 +131,7 @@ static enum mq_code set_option(struct push_order *order, const struct option *op
     case OPTION_NUMBER:
         *(int32_t *)field = small_number(value);
         if (*(int32_t *)field < 0)
-            return mq_fail(err, MQ_BADARG, "%s: '%.*s' is not a whole number", option->name,
+            return mq_fail(err, MQ_BADARG, "%s: '%.*s' is not a whole number, 0 or more", option->name,
                            (int)(value.len > 64 ? 64 : value.len), value.at);
         return MQ_OK;
     case OPTION_TAGS:
@@ -231,7 +231,7 @@ enum mq_code order_check(const struct push_order *order, size_t payload_max, str
     if (code == MQ_OK)
         code = check_duration("TIMEOUT", order->timeout_ms, 1, TIMEOUT_MAX_MS, err);
     if (code == MQ_OK)
-        code = check_duration("LEASE", order->lease_ms, 1, LEASE_MAX_MS, err);
+        code = check_duration("LEASE", order->lease_ms, LEASE_LEAST_MS, LEASE_MAX_MS, err);
     if (code == MQ_OK)
         code = check_duration("EXPIRES", order->expires_ms, 1, CENTURY_MS, err);
     if (code == MQ_OK)

@@ -116,8 +116,11 @@ static void unknown_sub(const struct command *container, struct slice sub, struc
     for (unsigned i = 0; i < command_count; i++)
         if (strncmp(commands[i].name, container->name, name_len) == 0 && commands[i].name[name_len] == ' ')
             len += (size_t)snprintf(list + len, sizeof list - len, " %s", commands[i].name + name_len + 1);
-    mq_fail(err, MQ_BADARG, "%s: unknown subcommand '%.*s' (there are%s)", container->name, QUOTE_ARG(sub),
-            list);
+    if (sub.len == 0)
+        mq_fail(err, MQ_BADARG, "%s needs a subcommand (there are%s)", container->name, list);
+    else
+        mq_fail(err, MQ_BADARG, "%s: unknown subcommand '%.*s' (there are%s)", container->name,
+                QUOTE_ARG(sub), list);
 }
 
 const struct command *command_find(const struct slice *args, unsigned count, unsigned *words,

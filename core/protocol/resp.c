@@ -265,7 +265,9 @@ static enum resp_got split_line(struct resp_request *request, const char *at, co
             if (c != '"' && c != '\'') {
                 buf_u8(&request->unquoted, (uint8_t)c);
             } else if (!quoted(&request->unquoted, &at, end, c)) {
-                mq_fail(&request->err, MQ_BADARG, "unbalanced quotes in the line");
+                mq_fail(
+                    &request->err, MQ_BADARG,
+                    "unbalanced quotes in the line (a closing one is missing, or something sticks to it)");
                 return RESP_REFUSED;
             }
         }

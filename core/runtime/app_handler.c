@@ -81,7 +81,7 @@ static const struct {
     const char *key, *ready;
     int64_t least, most;
 } durations[] = {
-    {"timeout", "timeout_ms", 1, TIMEOUT_MAX_MS}, {"lease", "lease_ms", 1, LEASE_MAX_MS},
+    {"timeout", "timeout_ms", 1, TIMEOUT_MAX_MS}, {"lease", "lease_ms", LEASE_LEAST_MS, LEASE_MAX_MS},
     {"keep", "keep_ms", 0, CENTURY_MS},           {"expires", "expires_ms", 1, CENTURY_MS},
     {"delay", "delay_ms", 0, CENTURY_MS},
 };

@@ -115,7 +115,7 @@ enum mq_code source_load(lua_State *L, const char *folder, const char *file, con
     if (code == MQ_OK) {
         snprintf(name, sizeof name, "@%s", shown);
         if (buf_len(&text) && text.at[0] == LUA_SIGNATURE[0]) {
-            code = mq_fail(err, MQ_SCRIPT, "%s: bytecode is refused: only text can be loaded", shown);
+            code = mq_fail(err, MQ_SCRIPT, "%s:1: bytecode is refused: only text can be loaded", shown);
         } else if (compile(L, buf_bytes(&text), name) != 0) {
             code = mq_fail(err, MQ_SCRIPT, "%s", lua_tostring(L, -1));
             lua_pop(L, 1);

@@ -40,12 +40,15 @@ char *check_application(const char *app_dir)
         json_decref(app);
         return text;
     }
+    json_t *faults = json_array(), *fault;
+    size_t i;
     config_init(&config);
-    if (config_read(&config, table, &err) != MQ_OK) {
-        add_error(app, app_dir, err.text);
+    if (config_read(&config, table, faults, &err) != MQ_OK) {
+        json_array_foreach(faults, i, fault) add_error(app, app_dir, json_string_value(fault));
         free(text);
         text = json_dumps(app, 0);
     }
+    json_decref(faults);
     config_release(&config);
     json_decref(app);
     return text;

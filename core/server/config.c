@@ -42,7 +42,7 @@ static const struct setting {
     S(queue_limit,     KIND_NUMBER,   0,            0,         INT64_MAX,  true,  "Waiting jobs a queue may hold before pushes get FULL; 0: no limit. Single queues: `queues`."),
     S(attempts,        KIND_NUMBER,   ATTEMPTS_DEFAULT, 1,     ATTEMPTS_MAX, true, "Attempts of a job that says nothing else."),
     S(timeout,         KIND_DURATION, TIMEOUT_DEFAULT_MS, 1,   TIMEOUT_MAX_MS, true, "How long one attempt may take."),
-    S(lease,           KIND_DURATION, LEASE_DEFAULT_MS, 1,     LEASE_MAX_MS, true, "How soon a holder that gives no sign of life loses its job."),
+    S(lease,           KIND_DURATION, LEASE_DEFAULT_MS, LEASE_LEAST_MS, LEASE_MAX_MS, true, "How soon a holder that gives no sign of life loses its job."),
     S(keep,            KIND_DURATION, KEEP_DEFAULT_MS, 0,      36500 * DAY, true, "How long finished jobs stay, with result and history; 0: deleted at once."),
     S(dead_keep,       KIND_DURATION, 180 * DAY,    0,         36500 * DAY, true, "How long dead letters stay."),
     S(crash_limit,     KIND_NUMBER,   3,            1,         1000,       true,  "A job that takes its worker down so often is poison: a dead letter."),
@@ -250,29 +250,45 @@ static enum mq_code read_setting(struct config *config, const struct setting *se
     return code;
 }
 
-enum mq_code config_read(struct config *config, json_t *table, struct mq_err *err)
+void config_fault(struct config_faults *faults, enum mq_code code, const struct mq_err *fault)
 {
+    if (code == MQ_OK)
+        return;
+    if (faults->code == MQ_OK) {
+        faults->code = code;
+        *faults->first = *fault;
+    }
+    if (faults->texts)
+        json_array_append_new(faults->texts, json_string(fault->text));
+}
+
+enum mq_code config_read(struct config *config, json_t *table, json_t *texts, struct mq_err *err)
+{
+    struct config_faults faults = {.texts = texts, .code = MQ_OK, .first = err};
+    struct mq_err fault;
     const char *name;
     json_t *value;
     if (!json_is_object(table) && !(json_is_array(table) && json_array_size(table) == 0))
-        return mq_fail(err, MQ_BADARG, "moonq.lua: does not return a table of settings");
+        config_fault(
+            &faults,
+            mq_fail(&fault, MQ_BADARG, "moonq.lua: does not return a table of settings (return { ... })"),
+            &fault);
     json_object_foreach(table, name, value)
     {
         const struct setting *setting = find(slice_of(name));
-        enum mq_code code;
+        enum mq_code code = MQ_OK;
         if (setting)
-            code = read_setting(config, setting, value, err);
+            code = read_setting(config, setting, value, &fault);
         else if (strcmp(name, "pools") == 0)
-            code = config_read_pools(config, value, err);
+            config_read_pools(config, value, &faults);
         else if (strcmp(name, "queues") == 0)
-            code = config_read_queues(config, value, err);
+            config_read_queues(config, value, &faults);
         else
-            code = mq_fail(err, MQ_BADARG, "moonq.lua: unknown setting '%.64s' (did you mean '%s'?)", name,
+            code = mq_fail(&fault, MQ_BADARG, "moonq.lua: unknown setting '%.64s' (did you mean '%s'?)", name,
                            nearest(name));
-        if (code != MQ_OK)
-            return code;
+        config_fault(&faults, code, &fault);
     }
-    return MQ_OK;
+    return faults.code;
 }
 
 enum mq_code config_set(struct config *config, struct slice name, struct slice value, struct mq_err *err)

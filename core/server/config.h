@@ -33,8 +33,11 @@ struct config {
 void config_init(struct config *config);
 void config_release(struct config *config);
 
-/* Reads what moonq.lua returned. BADARG: "moonq.lua: unknown setting 'poools' (did you mean 'pools'?)". */
-enum mq_code config_read(struct config *config, json_t *table, struct mq_err *err);
+/*
+ * Reads what moonq.lua returned. BADARG: "moonq.lua: unknown setting 'poools' (did you mean 'pools'?)". `faults` is NULL,
+ * or an array to which the text of every fault is added, where `err` has the first.
+ */
+enum mq_code config_read(struct config *config, json_t *table, json_t *faults, struct mq_err *err);
 
 /* One setting from text, as CONFIG SET has it. NOTFOUND, BADARG; WRONGSTATE if it needs a restart. */
 enum mq_code config_set(struct config *config, struct slice name, struct slice value, struct mq_err *err);

@@ -175,36 +175,41 @@ static enum mq_code read_pool_key(struct pool_settings *pool, const char *key, j
         pool->name, key);
 }
 
-static enum mq_code read_pool(struct pool_settings *pool, json_t *table, struct mq_err *err)
+static void read_pool(struct pool_settings *pool, json_t *table, struct config_faults *faults)
 {
     const char *key;
     json_t *value;
+    struct mq_err fault;
     bool empty_list = json_is_array(table) && json_array_size(table) == 0; /* Lua's {} */
     if (!json_is_object(table) && !empty_list)
-        return mq_fail(err, MQ_BADARG, "moonq.lua: pools.%s is not a table", pool->name);
+        config_fault(faults, mq_fail(&fault, MQ_BADARG, "moonq.lua: pools.%s is not a table", pool->name),
+                     &fault);
     json_object_foreach(table, key, value)
-    {
-        enum mq_code code = read_pool_key(pool, key, value, err);
-        if (code != MQ_OK)
-            return code;
-    }
+        config_fault(faults, read_pool_key(pool, key, value, &fault), &fault);
     if (pool->order == POOL_STRICT && json_is_object(json_object_get(table, "queues")))
-        return mq_fail(
-            err, MQ_BADARG,
-            "moonq.lua: pools.%s is strict, so its queues need an order: write {\"first\", \"second\"}",
-            pool->name);
+        config_fault(faults,
+                     mq_fail(&fault, MQ_BADARG,
+                             "moonq.lua: pools.%s is strict, so its queues need an order: write {\"first\", "
+                             "\"second\"}",
+                             pool->name),
+                     &fault);
     if (pool->queue_count == 0)
         pool_add_queue(pool, "*", 1);
-    return MQ_OK;
 }
 
-enum mq_code config_read_pools(struct config *config, json_t *pools, struct mq_err *err)
+void config_read_pools(struct config *config, json_t *pools, struct config_faults *faults)
 {
     const char *name;
     json_t *table;
-    struct mq_err why;
-    if (!json_is_object(pools))
-        return mq_fail(err, MQ_BADARG, "moonq.lua: pools is not a table of pools by name");
+    struct mq_err why, fault;
+    if (!json_is_object(pools)) {
+        config_fault(
+            faults,
+            mq_fail(&fault, MQ_BADARG,
+                    "moonq.lua: pools is not a table of pools by name (write { default = { workers = 2 } })"),
+            &fault);
+        return;
+    }
     for (unsigned i = 0; i < config->pool_count; i++)
         pool_release(&config->pools[i]);
     free(config->pools);
@@ -213,44 +218,57 @@ enum mq_code config_read_pools(struct config *config, json_t *pools, struct mq_e
     json_object_foreach(pools, name, table)
     {
         if (name_check("pool", slice_of(name), &why) != MQ_OK)
-            return mq_fail(err, MQ_BADARG, "moonq.lua: pools: %.200s", why.text);
+            config_fault(faults, mq_fail(&fault, MQ_BADARG, "moonq.lua: pools: %.200s", why.text), &fault);
         pool_init(&config->pools[config->pool_count++], name);
-        enum mq_code code = read_pool(&config->pools[config->pool_count - 1], table, err);
-        if (code != MQ_OK)
-            return code;
+        read_pool(&config->pools[config->pool_count - 1], table, faults);
     }
-    return MQ_OK;
 }
 
 /* ---- queues --------------------------------------------------------------------------------------------------------- */
 
-enum mq_code config_read_queues(struct config *config, json_t *queues, struct mq_err *err)
+static enum mq_code read_limit(struct config *config, const char *name, const char *key, json_t *value,
+                               struct mq_err *err)
+{
+    int64_t limit;
+    if (strcmp(key, "limit") != 0)
+        return mq_fail(err, MQ_BADARG, "moonq.lua: unknown setting 'queues.%s.%.64s' (there is limit)", name,
+                       key);
+    if (!config_whole(&limit, value) || limit < 0)
+        return mq_fail(err, MQ_BADARG, "moonq.lua: queues.%s.limit is not a whole number, 0 or more", name);
+    config->limits[config->limit_count++] = (struct queue_limit){mq_strdup(name), limit};
+    return MQ_OK;
+}
+
+static enum mq_code check_queue(const char *name, json_t *table, struct mq_err *err)
+{
+    struct mq_err why;
+    if (name_check("queue", slice_of(name), &why) != MQ_OK)
+        return mq_fail(err, MQ_BADARG, "moonq.lua: queues: %.200s", why.text);
+    if (!json_is_object(table) && !(json_is_array(table) && json_array_size(table) == 0))
+        return mq_fail(err, MQ_BADARG, "moonq.lua: queues.%s is not a table (write {limit = 1000})", name);
+    return MQ_OK;
+}
+
+void config_read_queues(struct config *config, json_t *queues, struct config_faults *faults)
 {
     const char *name, *key;
     json_t *table, *value;
-    struct mq_err why;
-    if (!json_is_object(queues))
-        return mq_fail(err, MQ_BADARG, "moonq.lua: queues is not a table of queues by name");
+    struct mq_err fault;
+    if (!json_is_object(queues)) {
+        config_fault(
+            faults,
+            mq_fail(&fault, MQ_BADARG,
+                    "moonq.lua: queues is not a table of queues by name (write { mail = { limit = 1000 } })"),
+            &fault);
+        return;
+    }
     config->limits = mq_calloc(json_object_size(queues), sizeof *config->limits);
     json_object_foreach(queues, name, table)
     {
-        if (name_check("queue", slice_of(name), &why) != MQ_OK)
-            return mq_fail(err, MQ_BADARG, "moonq.lua: queues: %.200s", why.text);
-        if (!json_is_object(table) && !(json_is_array(table) && json_array_size(table) == 0))
-            return mq_fail(err, MQ_BADARG, "moonq.lua: queues.%s is not a table (write {limit = 1000})",
-                           name);
+        config_fault(faults, check_queue(name, table, &fault), &fault);
         json_object_foreach(table, key, value)
-        {
-            int64_t limit;
-            if (strcmp(key, "limit") != 0)
-                return mq_fail(err, MQ_BADARG,
-                               "moonq.lua: unknown setting 'queues.%s.%.64s' (there is limit)", name, key);
-            if (!config_whole(&limit, value) || limit < 0)
-                return mq_fail(err, MQ_BADARG, "moonq.lua: queues.%s.limit is not a whole number", name);
-            config->limits[config->limit_count++] = (struct queue_limit){mq_strdup(name), limit};
-        }
+            config_fault(faults, read_limit(config, name, key, value, &fault), &fault);
     }
-    return MQ_OK;
 }
 
 void config_print_pool_docs(void)

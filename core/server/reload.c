@@ -70,8 +70,8 @@ void reload_took_over(struct server *server)
     app_set_limits(server->dispatch, &server->config);
     unpark_start(unpark_new(server, loader->app), NULL); /* jobs that waited for a handler get another look */
     char text[100];
-    snprintf(text, sizeof text, "%zu handlers loaded",
-             json_object_size(json_object_get(loader->app, "handlers")));
+    size_t count = json_object_size(json_object_get(loader->app, "handlers"));
+    snprintf(text, sizeof text, "%zu handler%s loaded", count, count == 1 ? "" : "s");
     answer_all(server, MQ_OK, text);
 }
 
@@ -89,7 +89,7 @@ static void try_new_workers(struct server *server)
     config_init(&loader->config);
     enum mq_code code = app_check(loader->app, &err);
     if (code == MQ_OK)
-        code = config_read(&loader->config, json_object_get(loader->app, "config"), &err);
+        code = config_read(&loader->config, json_object_get(loader->app, "config"), NULL, &err);
     if (code != MQ_OK) {
         answer_all(server, code, err.text);
         return;

@@ -187,7 +187,7 @@ static enum mq_code read_application(struct server *server, json_t **app, struct
         return mq_fail(err, MQ_INTERNAL, "the application's description cannot be read");
     enum mq_code code = app_check(*app, err);
     if (code == MQ_OK)
-        code = config_read(&server->config, json_object_get(*app, "config"), err);
+        code = config_read(&server->config, json_object_get(*app, "config"), NULL, err);
     return code;
 }
 

@@ -40,7 +40,7 @@ static void check_again(struct config *config)
     struct mq_err err;
     json_t *rows = rows_of(config), *again;
     config_init(&second);
-    FUZZ_MUST(config_read(&second, rows, &err) == MQ_OK, "its own text is refused: %s", err.text);
+    FUZZ_MUST(config_read(&second, rows, NULL, &err) == MQ_OK, "its own text is refused: %s", err.text);
     again = rows_of(&second);
     FUZZ_MUST(json_equal(rows, again), "its own text says something else");
     for (unsigned i = 0; config_row_at(config, i, &row); i++)
@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct config config;
     json_t *table = json_loadb(text.at, text.len, 0, NULL);
     config_init(&config);
-    enum mq_code code = table ? config_read(&config, table, &err) : MQ_OK;
+    enum mq_code code = table ? config_read(&config, table, NULL, &err) : MQ_OK;
     FUZZ_MUST(code == MQ_OK || (code == MQ_BADARG && strncmp(err.text, "moonq.lua: ", 11) == 0),
               "refused with %s: %s", mq_code_name(code), err.text);
     if (code == MQ_OK && name.len)

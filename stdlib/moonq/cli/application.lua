@@ -54,6 +54,24 @@ local function count(number, what)
   return ("%d %s%s"):format(number, what, number == 1 and "" or "s")
 end
 
+-- By file and line, whichever reader found them.
+local function in_order(rows)
+  local sorted = {}
+  for i, row in ipairs(rows or {}) do
+    sorted[i] = { row = row, at = i }
+  end
+  table.sort(sorted, function(a, b)
+    local one, two = a.row, b.row
+    if one.file ~= two.file then
+      return (one.file or "") < (two.file or "")
+    elseif one.line ~= two.line then
+      return (one.line or 0) < (two.line or 0)
+    end
+    return a.at < b.at
+  end)
+  return sorted
+end
+
 local function check(args)
   local folder = args.folder or args.app or "."
   if posix.stat(folder) ~= "folder" then
@@ -65,11 +83,11 @@ local function check(args)
     print(text)
     return found.ok and 0 or 1
   end
-  for _, row in ipairs(found.errors or {}) do
-    print(("%s: %s"):format(place(row), output.clean(row.message)))
+  for _, entry in ipairs(in_order(found.errors)) do
+    print(("%s: %s"):format(place(entry.row), output.clean(entry.row.message)))
   end
-  for _, row in ipairs(found.warnings or {}) do
-    print(("%s: warning: %s"):format(place(row), output.clean(row.message)))
+  for _, entry in ipairs(in_order(found.warnings)) do
+    print(("%s: warning: %s"):format(place(entry.row), output.clean(entry.row.message)))
   end
   if not found.ok then
     print(("%s in '%s'"):format(count(#(found.errors or {}), "error"), folder))

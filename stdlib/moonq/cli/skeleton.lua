@@ -52,7 +52,7 @@ return greeting
 
 files["retries/patient.lua"] = [[
 -- A retry policy: how many seconds until the next attempt, or "dead", or "discard". It must not change anything.
--- Policies that come with moonq: exponential (the default), fixed, linear, polynomial, list.
+-- Policies that come with moonq: default (what is used if none is named), exponential, fixed, linear, polynomial, list.
 return function(job, err)
   return 10 * job.attempt -- 10s, 20s, 30s, ...
 end

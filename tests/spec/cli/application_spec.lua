@@ -63,6 +63,28 @@ describe("moonq check", function()
     assert.matches("moonq.lua:3: unknown setting 'poools'.-'pools'", out)
   end)
 
+  it("reports every fault of the configuration at once, by line", function()
+    local folder = support.folder({ ["handlers/a.lua"] = "return { run = function() end }", ["moonq.lua"] = [[
+return {
+  attempts = 5000,
+  keepp = "1h",
+  pools = { default = { concurrency = "many", queue = { "a" } } },
+  queues = { mail = { limt = 5 }, ["b c"] = {} },
+}]] })
+    local status, out = support.moonq("check", folder)
+    assert.equal(1, status)
+    for _, fault in ipairs({ "moonq.lua:2: attempts: 5000 is out of range", "moonq.lua:3: unknown setting 'keepp'",
+      "moonq.lua:4: pools.default.concurrency", "moonq.lua:4: unknown setting 'pools.default.queue'",
+      "moonq.lua:5: unknown setting 'queues.mail.limt'", "queue name 'b c'", "6 errors in" }) do
+      assert.matches(fault, out, 1, true)
+    end
+    local last = 0
+    for line in out:gmatch("moonq.lua:(%d+):") do
+      assert.is_true(tonumber(line) >= last, out)
+      last = tonumber(line)
+    end
+  end)
+
   it("answers in JSON for programs", function()
     local folder = support.folder({ ["moonq.lua"] = "return {}", ["handlers/a/b.lua"] = "return { run = 1 }" })
     local status, out = support.moonq("check", folder, "--json")

@@ -21,7 +21,7 @@ static const struct row {
     {"PRIORITY", "0", NULL},
     {"PRIORITY", "9", NULL},
     {"PRIORITY", "10", "PRIORITY 10 is out of range (0 to 9)"},
-    {"PRIORITY", "-1", "not a whole number"},
+    {"PRIORITY", "-1", "'-1' is not a whole number, 0 or more"},
     {"PRIORITY", "high", "'high'"},
     {"PRIORITY", "1.5", "not a whole number"},
     {"PRIORITY", "99999999999999999999", "not a whole number"},
@@ -39,6 +39,8 @@ static const struct row {
     {"TIMEOUT", "8d", "TIMEOUT 8d is out of range (1ms to 7d)"},
     {"LEASE", "30s", NULL},
     {"LEASE", "25h", "LEASE 25h is out of range"},
+    {"LEASE", "100ms", NULL},
+    {"LEASE", "99ms", "LEASE 99ms is out of range (100ms to 1d)"}, /* no worker could renew it in time */
     {"EXPIRES", "1h", NULL},
     {"EXPIRES", "0", "out of range"},
     {"KEEP", "0", NULL},

@@ -104,7 +104,7 @@ static const struct {
     {"COMMAND", "COMMAND", NULL, 1},
     {"COMMAND DOCS", "COMMAND DOCS", NULL, 2},
     {"COMMAND NONSENSE", NULL, "there are COUNT LIST INFO DOCS", 0},
-    {"CLIENT", NULL, "there are ID SETNAME", 0},
+    {"CLIENT", NULL, "CLIENT needs a subcommand (there are ID SETNAME", 0},
     {"CLIENT KILL", NULL, "unknown subcommand 'KILL'", 0},
     {"CONFIG REWRITE", NULL, "there are GET SET", 0},
     {"PUHS", NULL, "did you mean 'PUSH'", 0},

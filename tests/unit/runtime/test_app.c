@@ -50,6 +50,7 @@ static const struct row rows[] = {
     {"require('moonq.time').sleep(1)", 1, "only a running handler may wait"},
     {"return { run = print, timeout = '5 s' }", 1, "timeout '5 s' is not a duration (write 250ms, 5s"},
     {"return { run = print, timeout = 0 }", 1, "timeout is out of range (1ms to 7d)"},
+    {"return { run = print, lease = '5ms' }", 1, "lease is out of range (100ms to 1d)"},
     {"return { run = print, lease = true }", 1, "lease a boolean is not a duration"},
     {"return { run = print, queue = 'a b' }", 1, "queue name 'a b' has an illegal character at column 2"},
     {"return { run = print, queue = 5 }", 1, "queue is a number, not a name"},

@@ -20,9 +20,9 @@ static const struct {
     {"{\"ok\":true,\"warnings\":[{\"file\":\"a.lua\",\"line\":3,\"message\":\"m\"}]}", NULL},
     {"{\"ok\":false,\"errors\":[{\"file\":\"a.lua\",\"line\":3,\"message\":\"m\"},{}]}",
      "a.lua:3: m (and 1 more"},
-    {"{}", "application:0: does not load"},
-    {"[]", "application:0: does not load"},
-    {"null", "application:0: does not load"},
+    {"{}", "application: does not load"},
+    {"[]", "application: does not load"},
+    {"null", "application: does not load"},
     /* found by fuzzing: each of these ended the server */
     {"{\"ok\":true,\"warnings\":[{}]}", NULL},
     {"{\"ok\":true,\"warnings\":[3,{\"file\":7,\"message\":null}]}", NULL},

@@ -29,6 +29,7 @@ static const struct {
     {"{\"queues\":{\"a b\":{}}}", NULL, "queue name 'a b'"},
     {"{\"queues\":{\"a\":{\"limit\":-1}}}", NULL, "queues.a.limit is not a whole number"},
     {"{\"pools\":{\"a\":{\"queues\":[]}}}", NULL, "names no queue"},
+    {"{\"lease\":\"5ms\"}", NULL, "moonq.lua: lease: 5ms is out of range (100ms to 1d)"},
     {"3", NULL, "does not return a table"},
     /* found by fuzzing: numbers that fit no integer were undefined, fractions were cut, a queue that is no table passed */
     {"{\"keep\":1e300}", NULL, "moonq.lua: keep: "},
@@ -49,7 +50,7 @@ static void a_table_is_taken_or_refused_with_the_culprit(void **unused)
         struct mq_err err = {0};
         json_t *table = json_loads(tables[i].json, JSON_DECODE_ANY, NULL);
         config_init(&config);
-        enum mq_code code = config_read(&config, table, &err);
+        enum mq_code code = config_read(&config, table, NULL, &err);
         if (!tables[i].name && (code != MQ_BADARG || !strstr(err.text, tables[i].value)))
             fail_msg("%s: '%s' does not say '%s'", tables[i].json, err.text, tables[i].value);
         if (tables[i].name && code != MQ_OK)
