@@ -126,6 +126,7 @@ struct place {
     mono_ms given_at, renew_at;
     mono_ms timeout_at;       /* MONO_NEVER: none */
     mono_ms hard_at, kill_at; /* end the coroutine; end its worker; MONO_NEVER: no */
+    int64_t stood_ms;         /* its clocks stood still for so long, while neighbours had the CPU */
     unsigned log_lines;       /* of this attempt */
     struct buf record;        /* its spec */
     struct job_spec spec;     /* points into record */
@@ -156,6 +157,8 @@ struct worker {
     wall_ms started_at;
     uint64_t last_beats, last_turns;
     mono_ms beat_at;
+    uint64_t seen_beats; /* at the last look, which was at looked_at; the same since loop_at */
+    mono_ms looked_at, loop_at;
     bool killed;
     job_id killed_for;      /* the job whose end it would not accept */
     const char *killed_why; /* "timeout", "cancel", "silence" */

@@ -9,6 +9,11 @@
 #define WATCH_EVERY_MS 25
 /* The watch itself came so late that silence says nothing about the workers: we were stopped, not they. */
 #define WATCH_LATE_MS 1000
+/* An idle worker beats twice a second: one that has no job on its CPU and says nothing for so long stands still. */
+#define BEAT_LATE_MS 1000
+/* A job's clocks stand still for no longer than its own timeout and so many times silence_max_ms: that they do is the
+   word of the run page, and a worker that lies there must not keep a job for ever. */
+#define STOOD_SILENCES 10
 
 static mono_ms earlier(mono_ms a, mono_ms b)
 {
@@ -140,6 +145,38 @@ void worker_release(struct dispatch *d, job_id id, uint64_t token, mono_ms now)
         worker_cancel(d, id, token, now);
 }
 
+/* How long its loop has stood still since the last look: nobody there could wake, be told or end. */
+static int64_t stood_still(struct worker *worker, mono_ms now)
+{
+    uint64_t beats = atomic_load(&worker->page->beats);
+    int64_t passed = now - worker->looked_at;
+    worker->looked_at = now;
+    if (beats != worker->seen_beats) {
+        worker->seen_beats = beats;
+        worker->loop_at = now;
+        return 0;
+    }
+    /* between two beats of an idle worker, which has nothing on its CPU, time passes as it does for all */
+    return atomic_load(&worker->page->on_cpu) || now - worker->loop_at >= BEAT_LATE_MS ? passed : 0;
+}
+
+static mono_ms later(mono_ms moment, int64_t by)
+{
+    return moment == MONO_NEVER ? MONO_NEVER : moment + by;
+}
+
+/* What a neighbour takes of the CPU is not charged to those that wait for it. */
+static void stop_clocks(struct worker *worker, struct place *place, int64_t stood_ms)
+{
+    int64_t most = worker->d->settings.silence_max_ms * STOOD_SILENCES + place->spec.timeout_ms;
+    if (!place->running || stood_ms == 0 || worker_has_on_cpu(worker, place->id) || place->stood_ms >= most)
+        return;
+    place->stood_ms += stood_ms;
+    place->timeout_at = later(place->timeout_at, stood_ms);
+    place->hard_at = later(place->hard_at, stood_ms);
+    place->kill_at = later(place->kill_at, stood_ms);
+}
+
 /* Told, then ended hard, and if it does not let itself be ended because it has the CPU, its worker is killed. */
 static void watch_end(struct worker *worker, struct place *place, mono_ms now)
 {
@@ -164,11 +201,12 @@ static void watch_end(struct worker *worker, struct place *place, mono_ms now)
 
 /* ---- all of a worker ---------------------------------------------------------------------------------------------- */
 
-static void watch_place(struct worker *worker, struct place *place, bool alive, mono_ms now,
+static void watch_place(struct worker *worker, struct place *place, int64_t stood_ms, mono_ms now,
                         unsigned *waiting)
 {
     struct dispatch *d = worker->d;
     unsigned slot = (unsigned)(place - worker->places);
+    stop_clocks(worker, place, stood_ms);
     if (!place->running && atomic_load(&worker->page->slots[slot]) == SLOT_TAKEN) {
         place->running = true;
         /* the time it waited for its turn is not its own */
@@ -180,7 +218,7 @@ static void watch_place(struct worker *worker, struct place *place, bool alive, 
         return;
     }
     *waiting += !place->running && now - place->given_at >= WATCH_EVERY_MS;
-    if (alive && !place->released && now >= place->renew_at)
+    if (!worker->killed && !place->released && now >= place->renew_at)
         renew(worker, place, now);
     if (place->running)
         watch_end(worker, place, now);
@@ -220,10 +258,10 @@ static void watch_worker(struct worker *worker, bool excused, mono_ms now)
 {
     unsigned waiting = 0, revoked = worker->revoked;
     watch_silence(worker, excused, now);
-    bool alive = !worker->killed;
+    int64_t stood_ms = stood_still(worker, now);
     for (unsigned i = 0; i < worker->slots && worker->held; i++)
         if (worker->places[i].state == PLACE_HELD)
-            watch_place(worker, &worker->places[i], alive, now, &waiting);
+            watch_place(worker, &worker->places[i], stood_ms, now, &waiting);
     adapt_window(worker, waiting, worker->revoked - revoked);
 }
 
@@ -241,7 +279,7 @@ mono_ms watch_tick(struct dispatch *d, wall_ms wall, mono_ms now)
             if (worker->state == WORKER_LOST || worker->state == WORKER_STARTING)
                 continue;
             if (worker->held + worker->revoked == 0) {
-                worker->beat_at = now; /* nothing is asked of it */
+                worker->beat_at = worker->looked_at = worker->loop_at = now; /* nothing is asked of it */
                 worker->window = worker->slots;
                 continue;
             }

@@ -91,7 +91,8 @@ static void give(struct worker *worker, const struct leased_job *job, const stru
     place->spec.tags.at += moved;
     place->spec.payload.at += moved;
     if (worker->held == 1)
-        worker->beat_at = d->now; /* until now nothing was asked of it */
+        worker->beat_at = worker->looked_at = worker->loop_at =
+            d->now; /* until now nothing was asked of it */
     if (d->watch_at == MONO_NEVER)
         d->watch_at = d->now;
     atomic_store(&worker->page->slots[slot], SLOT_GIVEN);

@@ -166,6 +166,41 @@ static void a_timed_out_job_is_told_then_ended_then_its_worker_killed(void **unu
     world_free(w);
 }
 
+/* What a neighbour takes of the CPU is not charged to a job that waits for it. */
+static void a_job_does_not_time_out_while_a_neighbour_keeps_the_cpu(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct push_order options;
+    struct frame_job jobs[2];
+    struct frame frame;
+    (void)unused;
+    order_init(&options);
+    options.timeout_ms = 1000;
+    job_id naps = world_push(w, "a", &options);
+    world_push(w, "a", NULL);
+    assert_int_equal(2, world_jobs(w, 0, jobs, 2));
+    world_begin(w, 0, &jobs[0]);
+    world_pass(w, 100);
+    world_beat(w);
+    world_begin(w, 0, &jobs[1]); /* and keeps the CPU: the loop does not turn */
+    world_pass(w, 5000);
+    assert_false(world_signal(w, 0, &frame));
+    atomic_store(&w->workers[0].page->on_cpu, 0);
+    for (int i = 0; i < 8; i++) { /* its own time goes on from where it stood */
+        world_beat(w);
+        world_pass(w, 100);
+        assert_false(world_signal(w, 0, &frame));
+    }
+    for (int i = 0; i < 3; i++) {
+        world_beat(w);
+        world_pass(w, 100);
+    }
+    assert_true(world_signal(w, 0, &frame));
+    assert_int_equal(FRAME_TIMEOUT, frame.kind);
+    assert_true(frame.signal.id == naps);
+    world_free(w);
+}
+
 static void forget(struct store_op *op)
 {
     store_op_release(op);
@@ -1159,6 +1194,7 @@ int main(void)
         cmocka_unit_test(a_job_that_is_not_begun_in_time_goes_to_another_worker),
         cmocka_unit_test(a_dead_worker_charges_only_the_job_on_its_cpu),
         cmocka_unit_test(a_timed_out_job_is_told_then_ended_then_its_worker_killed),
+        cmocka_unit_test(a_job_does_not_time_out_while_a_neighbour_keeps_the_cpu),
         cmocka_unit_test(a_cancelled_job_is_told_at_once_and_ended_after_a_grace),
         cmocka_unit_test(a_cancel_is_told_to_who_holds_the_job_now),
         cmocka_unit_test(a_released_job_runs_elsewhere_while_its_old_handler_is_stopped),
