@@ -89,8 +89,8 @@ void dispatch_worker_retire(struct dispatch *d, struct worker *worker);
 enum mq_code dispatch_worker_frames(struct dispatch *d, struct worker *worker, struct slice bytes,
                                     size_t *used, wall_ms wall, mono_ms now, struct mq_err *err);
 /*
- * Its process is gone. The job on its CPU is charged, the others go back uncharged; none is charged where
- * `innocent` (a shutdown). `how`: "signal 9 (SIGKILL)", "exit status 3".
+ * Its process is gone. The job on its CPU is charged, or the one that dispatch had it killed for; the others go back
+ * uncharged. None is charged where `innocent` (a shutdown). `how`: "signal 9 (SIGKILL)", "exit status 3".
  */
 void dispatch_worker_lost(struct dispatch *d, struct worker *worker, const char *how, bool innocent,
                           wall_ms wall);

@@ -418,21 +418,29 @@ static bool has_released(const struct worker *worker, job_id id)
     return false;
 }
 
+/*
+ * Whom a death is charged to; 0: nobody. Between a kill and the end the worker runs on: who has the CPU then is not whom
+ * it was killed for, and whoever that was may have ended meanwhile.
+ */
+static job_id guilty_job(const struct worker *worker)
+{
+    job_id id = worker->killed ? worker->killed_for : atomic_load(&worker->page->on_cpu);
+    return has_released(worker, id) ? 0 : id;
+}
+
 void dispatch_worker_lost(struct dispatch *d, struct worker *worker, const char *how, bool innocent,
                           wall_ms wall)
 {
     struct ask *ask;
     d->wall = wall;
-    job_id on_cpu = innocent ? 0 : atomic_load(&worker->page->on_cpu);
-    if (has_released(worker, on_cpu))
-        on_cpu = 0;
+    job_id guilty = innocent ? 0 : guilty_job(worker);
     worker->state = WORKER_LOST;
     if (!innocent)
         d->stats.workers_lost++;
     for (unsigned i = 0; i < worker->slots; i++) {
         struct place *place = &worker->places[i];
         if (place->state == PLACE_HELD && !place->released)
-            release_lost(worker, place, on_cpu && place->id == on_cpu, how, wall);
+            release_lost(worker, place, guilty && place->id == guilty, how, wall);
         if (place->state != PLACE_FREE)
             place_free(worker, place);
     }

@@ -65,8 +65,10 @@ struct seat {
     char name[TEXT_MAX];
     const char *pool;
     bool ready, retired;
-    bool silent;     /* its loop stands still: no beats, reads nothing */
-    bool doomed;     /* SIGKILL was sent */
+    bool silent; /* its loop stands still: no beats, reads nothing */
+    bool doomed; /* SIGKILL was sent */
+    bool killed; /* ... by dispatch's will, for the job that was on its CPU then */
+    job_id killed_for;
     bool garbled;    /* for garbage that it sent: nothing it says is heard any more */
     mono_ms dies_at; /* doomed: a process in the middle of a slow disk's work takes its time to end */
     bool talking;    /* it is not closed yet, though it sent garbage: never more than one turn */

@@ -28,8 +28,11 @@ static void host_kill(void *owner, struct worker *worker, int signal)
         say("  worker %s is killed", seat->name);
     if (signal == SIGKILL && !seat->doomed)
         seat->dies_at = sim.now + (chance(50) ? 0 : dice(4000));
-    if (signal == SIGKILL)
-        seat->doomed = true;
+    if (signal != SIGKILL)
+        return;
+    if (!seat->killed)
+        seat->killed_for = atomic_load(&seat->page->on_cpu);
+    seat->doomed = seat->killed = true;
 }
 
 static void host_ready(void *owner, struct worker *worker, struct slice json)
@@ -346,13 +349,19 @@ void workers_start(struct seat *seat)
     complete_frame(seat);
 }
 
+/* Whom its death is charged to. */
+static job_id suspect_of(const struct seat *seat)
+{
+    return seat->killed ? seat->killed_for : atomic_load(&seat->page->on_cpu);
+}
+
 /* It is about to lose all that it has: who must be released, each once. Those taken back before were already. */
 static void begin_losing(struct seat *seat, bool innocent)
 {
     read_frames(seat);
     sim.losing = seat;
     sim.losing_innocent = innocent;
-    sim.losing_doubtful = has_taken(seat, atomic_load(&seat->page->on_cpu));
+    sim.losing_doubtful = has_taken(seat, suspect_of(seat));
     sim.to_release_count = 0;
     for (unsigned i = 0; i < seat->job_count; i++)
         if (!is_revoked(seat, &seat->jobs[i]) && !is_taken(seat->jobs[i].token))
@@ -409,6 +418,14 @@ static void say_last_words(struct seat *seat)
         }
 }
 
+/* Until the signal comes it runs on: another job may get the CPU. */
+static void change_cpu(struct seat *seat)
+{
+    for (unsigned i = 0; i < seat->job_count; i++)
+        if (seat->jobs[i].begun && !seat->jobs[i].said && chance(30))
+            atomic_store(&seat->page->on_cpu, seat->jobs[i].id);
+}
+
 void workers_end_doomed(bool all)
 {
     for (unsigned i = 0; i < SEATS; i++) {
@@ -416,6 +433,8 @@ void workers_end_doomed(bool all)
         if (!seat->worker || !seat->doomed || (!all && sim.now < seat->dies_at))
             continue;
         say_last_words(seat);
+        if (seat->killed)
+            change_cpu(seat);
         workers_die(seat, "signal 9 (SIGKILL)", false);
     }
 }
@@ -490,13 +509,13 @@ static void check_release(const struct op_release *op)
             sim_wrong("%s was taken back, and it has begun", name_of(op->id));
         return;
     }
-    bool guilty = !sim.losing_innocent && atomic_load(&seat->page->on_cpu) == op->id && !sim.losing_doubtful;
+    bool guilty = !sim.losing_innocent && suspect_of(seat) == op->id && !sim.losing_doubtful;
     if (!job_in(seat, op->id, op->token) || !take_from_list(op->id))
         sim_wrong("worker %s ended, and %s was released, which it does not hold", seat->name,
                   name_of(op->id));
     if (guilty != (op->kind != RELEASE_GIVE_BACK))
         sim_wrong("worker %s ended; %s was %s, and was %scharged", seat->name, name_of(op->id),
-                  guilty ? "on its CPU" : "not guilty", guilty ? "not " : "");
+                  guilty ? "guilty" : "not guilty", guilty ? "not " : "");
 }
 
 void workers_submitted(const struct ticket *ticket)

@@ -201,6 +201,33 @@ static void a_job_does_not_time_out_while_a_neighbour_keeps_the_cpu(void **unuse
     world_free(w);
 }
 
+/* SIGKILL is on its way, the guilty job gives up the CPU and a neighbour gets it: the kill was not for that one. */
+static void a_deliberate_kill_charges_the_job_it_was_for(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct push_order options;
+    struct frame_job jobs[2];
+    struct op_get got;
+    (void)unused;
+    order_init(&options);
+    options.timeout_ms = 1000;
+    job_id guilty = world_push(w, "a", &options);
+    job_id neighbour = world_push(w, "a", NULL);
+    assert_int_equal(2, world_jobs(w, 0, jobs, 2));
+    world_begin(w, 0, &jobs[1]);
+    world_begin(w, 0, &jobs[0]);
+    world_pass(w, 6000);
+    assert_int_equal(SIGKILL, w->workers[0].last_signal);
+    atomic_store(&w->workers[0].page->on_cpu, neighbour);
+    world_die(w, 0, "signal 9 (SIGKILL)");
+    assert_int_equal(JOB_RETRYING, world_state(w, guilty));
+    world_get(w, &got, neighbour);
+    assert_int_equal(JOB_READY, got.view.status.state);
+    assert_int_equal(0, got.view.status.attempt);
+    store_op_release(&got.op);
+    world_free(w);
+}
+
 static void forget(struct store_op *op)
 {
     store_op_release(op);
@@ -1195,6 +1222,7 @@ int main(void)
         cmocka_unit_test(a_dead_worker_charges_only_the_job_on_its_cpu),
         cmocka_unit_test(a_timed_out_job_is_told_then_ended_then_its_worker_killed),
         cmocka_unit_test(a_job_does_not_time_out_while_a_neighbour_keeps_the_cpu),
+        cmocka_unit_test(a_deliberate_kill_charges_the_job_it_was_for),
         cmocka_unit_test(a_cancelled_job_is_told_at_once_and_ended_after_a_grace),
         cmocka_unit_test(a_cancel_is_told_to_who_holds_the_job_now),
         cmocka_unit_test(a_released_job_runs_elsewhere_while_its_old_handler_is_stopped),
