@@ -175,6 +175,8 @@ enum mq_code record_read_status(struct job_status *out, struct slice bytes, stru
     status.held_no = held ? reader_u32(&body) : 0;
     if (state == JOB_NONE || state >= JOB_STATES)
         return mq_fail(err, MQ_INTERNAL, "status record has state %u", state);
+    if (held && !body.short_ && !status.held_no)
+        return mq_fail(err, MQ_INTERNAL, "status record is held by pause 0, which is none");
     code = close_record(&body, "status", err);
     if (code == MQ_OK)
         *out = status;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include <xxhash.h>
+
 #include "job/record.h"
 
 static const struct job_spec spec = {
@@ -124,6 +126,21 @@ static void a_held_status_has_its_pause_and_others_are_no_longer_for_it(void **s
     assert_int_equal(out.held_no, 0);
 }
 
+static void a_held_status_without_a_pause_is_damage(void **state)
+{
+    (void)state;
+    struct job_status out, held = status;
+    struct mq_err err;
+    char at[300];
+    held.held_no = 1;
+    size_t len = record_status_bytes(&held);
+    record_write_status(at, &held);
+    memset(at + len - 8, 0, 4);
+    be32_put(at + len - 4, (uint32_t)XXH3_64bits(at, len - 4));
+    assert_int_equal(record_read_status(&out, (struct slice){at, len}, &err), MQ_INTERNAL);
+    assert_string_equal(err.text, "status record is held by pause 0, which is none");
+}
+
 static void a_status_comes_back_as_it_was(void **state)
 {
     (void)state;
@@ -218,6 +235,7 @@ int main(void)
         cmocka_unit_test(a_spec_comes_back_as_it_was),
         cmocka_unit_test(a_status_comes_back_as_it_was),
         cmocka_unit_test(a_held_status_has_its_pause_and_others_are_no_longer_for_it),
+        cmocka_unit_test(a_held_status_without_a_pause_is_damage),
         cmocka_unit_test(an_attempt_comes_back_as_it_was),
         cmocka_unit_test(every_flipped_bit_and_every_cut_is_seen),
         cmocka_unit_test(a_record_of_another_format_says_so),
