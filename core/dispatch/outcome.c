@@ -230,7 +230,7 @@ static void release_done(struct store_op *op)
     const struct op_release *release = &outcome->release;
     if (op->code != MQ_OK) {
         log_refused(outcome, release->id);
-    } else if (release->kind != RELEASE_GIVE_BACK) {
+    } else if (release->kind == RELEASE_CRASHED || release->kind == RELEASE_TIMED_OUT) {
         bool dead = release->state == JOB_DEAD;
         if (dead && release->kind == RELEASE_CRASHED)
             outcome->d->stats.poisoned++;
@@ -259,7 +259,7 @@ void give_back(struct dispatch *d, job_id id, uint64_t token)
     store_op_init(&release->op, STORE_RELEASE, d->wall);
     release->id = id;
     release->token = token;
-    release->kind = RELEASE_GIVE_BACK;
+    release->kind = RELEASE_UNSTARTED;
     submit_own(d, &release->op);
 }
 

@@ -58,7 +58,7 @@ static void take_back(struct worker *worker, struct place *place)
     struct dispatch *d = worker->d;
     if (!withdraw(worker, place))
         return;
-    outcome_release(worker, place, RELEASE_GIVE_BACK, d->wall, SLICE("not started: its worker is busy"));
+    outcome_release(worker, place, RELEASE_UNSTARTED, d->wall, SLICE("not started: its worker is busy"));
     d->stats.taken_back++;
 }
 

@@ -388,6 +388,13 @@ void dispatch_worker_retire(struct dispatch *d, struct worker *worker)
     }
 }
 
+/* Back, uncharged. What its worker has not begun by this moment, it never will. */
+static void release_uncharged(struct worker *worker, struct place *place, const char *why, wall_ms wall)
+{
+    bool begun = !slot_move(worker->page, (unsigned)(place - worker->places), SLOT_GIVEN, SLOT_REVOKED);
+    outcome_release(worker, place, begun ? RELEASE_GIVE_BACK : RELEASE_UNSTARTED, wall, slice_of(why));
+}
+
 /* What becomes of one job of a worker that died. */
 static void release_lost(struct worker *worker, struct place *place, bool guilty, const char *how,
                          wall_ms wall)
@@ -395,7 +402,7 @@ static void release_lost(struct worker *worker, struct place *place, bool guilty
     struct dispatch *d = worker->d;
     char text[200];
     if (!guilty) {
-        outcome_release(worker, place, RELEASE_GIVE_BACK, wall, SLICE("its worker died of another job"));
+        release_uncharged(worker, place, "its worker died of another job", wall);
         return;
     }
     bool timed_out = worker->killed_for == place->id && strcmp(worker->killed_why, "timeout") == 0;
@@ -456,8 +463,7 @@ void dispatch_worker_give_back(struct dispatch *d, struct worker *worker, wall_m
     for (unsigned i = 0; i < worker->slots; i++)
         if (worker->places[i].state == PLACE_HELD) {
             if (!worker->places[i].released)
-                outcome_release(worker, &worker->places[i], RELEASE_GIVE_BACK, wall,
-                                SLICE("the server stopped"));
+                release_uncharged(worker, &worker->places[i], "the server stopped", wall);
             place_free(worker, &worker->places[i]);
         }
 }

@@ -53,7 +53,7 @@ struct job_status {
     uint32_t held_no;    /* ready, but its type is paused: the store's number of that pause; 0: not held */
     bool cancelling;     /* running, and asked to stop */
     bool held_by_worker; /* running in a worker of this server, whose lease a restart may give back at once */
-    bool started;        /* was leased at least once: expires no longer applies */
+    bool started;        /* it had its chance to begin: expires no longer applies */
     uint32_t queue_no;   /* the store's number of its queue */
     uint16_t attempt;    /* attempts counted so far, the running one included */
     uint16_t crashes;    /* of these, how many took their worker or the server down */

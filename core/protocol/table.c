@@ -41,7 +41,8 @@ const struct command commands[] = {
             "ATTEMPTS n|attempts at most, 1 to 1000; 25\n"
             "TIMEOUT duration|one attempt may take so long; 10m\n"
             "LEASE duration|the holder gives a sign of life so often; 30s\n"
-            "EXPIRES duration|it becomes `expired` if it has not started by then; never\n"
+            "EXPIRES duration|it becomes `expired` if it has not started by then (handed out and given back "
+            "unstarted is not started); never\n"
             "TAGS a,b|up to 16 names to find it by\n"
             "META json|an object of at most 4 KiB, kept with the job and shown in its log lines\n"
             "KEEP duration|its record stays so long after its end; 1h\n",

@@ -176,10 +176,11 @@ struct op_fail {
 
 /* How a holder loses a job without having said how it went. */
 enum release_kind {
-    RELEASE_GIVE_BACK, /* uncharged: shutdown, never started, a neighbour's crash */
+    RELEASE_GIVE_BACK, /* uncharged: shutdown, a neighbour's crash */
     RELEASE_CRASHED, /* it took its worker down: charged, and counted as a crash; dead at `crash_limit` crashes
                           or when attempts are spent; otherwise retrying at run_at */
     RELEASE_TIMED_OUT, /* its worker had to be killed because it would not end: charged; as a failed attempt */
+    RELEASE_UNSTARTED, /* GIVE_BACK by who knows that nobody began it: it may still expire, as if it was never leased */
 };
 
 struct op_release {

@@ -109,8 +109,10 @@ void keep_attempt(struct model_job *job, enum job_step outcome)
     job->last_ended = outcome;
 }
 
+/* Whoever held it may have begun it; where it is known that nobody did, the caller takes that back. */
 static void end_lease(struct model_job *job)
 {
+    job->started |= job->state == JOB_RUNNING;
     job->cancelling = job->by_worker = false;
     job->deadline = 0;
     job->holder[0] = '\0';

@@ -93,7 +93,6 @@ static void hand_out(struct model *m, const struct op_lease *op, struct model_jo
     job->since = op->op.now;
     job->deadline = op->op.now + (op->lease_ms ? op->lease_ms : job->lease_ms);
     job->due_at = 0;
-    job->started = true;
     job->parked = job->cancelling = false;
     job->by_worker = op->by_worker;
     job->progress = -1;
@@ -260,10 +259,12 @@ enum job_state release(struct model *m, struct model_job *job, enum release_kind
         cancel_running(m, job, STEP_CANCEL, now);
         return JOB_CANCELLED;
     }
-    if (kind == RELEASE_GIVE_BACK) {
+    if (kind == RELEASE_GIVE_BACK || kind == RELEASE_UNSTARTED) {
+        bool started = job->started || kind == RELEASE_GIVE_BACK;
         job->attempt--;
         keep_attempt(job, STEP_GIVE_BACK);
         make_ready(job, now, false);
+        job->started = started;
     } else {
         bool poison = kind == RELEASE_CRASHED && m->crash_limit && job->crashes >= m->crash_limit;
         fail_or_bury(m, job, poison || is_spent(job), run_at, now);
@@ -328,9 +329,9 @@ enum mq_code apply_park(struct model *m, const struct store_op *head)
         finish(m, job, JOB_CANCELLED, head->now);
         return MQ_OK;
     }
+    bool started = job->started;
     job->attempt--;
-    if (!job->attempt && !job->crashes)
-        job->started = false;
     make_ready(job, head->now, true);
+    job->started = started; /* by an attempt before this one */
     return MQ_OK;
 }

@@ -502,8 +502,9 @@ static void check_release(const struct op_release *op)
     struct seat *seat = sim.losing;
     struct fake_job *job = NULL;
     if (!seat) {
-        if (op->kind != RELEASE_GIVE_BACK)
-            sim_wrong("%s was charged, and no worker died", name_of(op->id));
+        if (op->kind != RELEASE_UNSTARTED)
+            sim_wrong("%s was %s, and no worker died", name_of(op->id),
+                      op->kind == RELEASE_GIVE_BACK ? "given back as if it had begun" : "charged");
         seat = seat_of(op->id, op->token, &job);
         if (seat && job->begun)
             sim_wrong("%s was taken back, and it has begun", name_of(op->id));
@@ -513,7 +514,12 @@ static void check_release(const struct op_release *op)
     if (!job_in(seat, op->id, op->token) || !take_from_list(op->id))
         sim_wrong("worker %s ended, and %s was released, which it does not hold", seat->name,
                   name_of(op->id));
-    if (guilty != (op->kind != RELEASE_GIVE_BACK))
+    bool charged = op->kind == RELEASE_CRASHED || op->kind == RELEASE_TIMED_OUT;
+    job = job_in(seat, op->id, op->token);
+    if (job && !guilty && !charged && job->begun != (op->kind == RELEASE_GIVE_BACK))
+        sim_wrong("worker %s ended; %s was given back as if it had %sbegun", seat->name, name_of(op->id),
+                  op->kind == RELEASE_GIVE_BACK ? "" : "not ");
+    if (guilty != charged)
         sim_wrong("worker %s ended; %s was %s, and was %scharged", seat->name, name_of(op->id),
                   guilty ? "guilty" : "not guilty", guilty ? "not " : "");
 }

@@ -174,7 +174,7 @@ void fail_run(struct machine *m, struct store_op *head)
 
 /* ---- lost without a word ---- */
 
-static enum job_state give_back(struct machine *m, struct job *job, const struct job_spec *spec,
+static enum job_state give_back(struct machine *m, struct job *job, const struct job_spec *spec, bool begun,
                                 struct slice message, wall_ms now)
 {
     if (job->status.cancelling) {
@@ -183,7 +183,10 @@ static enum job_state give_back(struct machine *m, struct job *job, const struct
         return job->status.state;
     }
     job_record_attempt(m, job, STEP_GIVE_BACK, now, SLICE_EMPTY, message, SLICE_EMPTY);
-    job_leave(m, job);
+    if (begun)
+        job_leave(m, job);
+    else
+        job_leave_unstarted(m, job);
     uncharge(&job->status);
     job_make_ready(job, STEP_GIVE_BACK, now, false);
     job_enter(m, job);
@@ -193,8 +196,8 @@ static enum job_state give_back(struct machine *m, struct job *job, const struct
 enum job_state release_job(struct machine *m, struct job *job, const struct job_spec *spec,
                            enum release_kind kind, wall_ms run_at, struct slice message, wall_ms now)
 {
-    if (kind == RELEASE_GIVE_BACK)
-        return give_back(m, job, spec, message, now);
+    if (kind == RELEASE_GIVE_BACK || kind == RELEASE_UNSTARTED)
+        return give_back(m, job, spec, kind == RELEASE_GIVE_BACK, message, now);
     bool crashed = kind == RELEASE_CRASHED;
     struct slice code = crashed ? SLICE("CRASH") : SLICE("TIMEOUT");
     queue_touch(m, job->queue);

@@ -286,7 +286,7 @@ static const char *contradiction(const struct job_status *s)
         return "its status is parked, but not ready";
     if (s->held_no && (s->state != JOB_READY || s->parked))
         return "its status is held, but not ready, or parked as well";
-    if (runs && (!s->token || !s->attempt || !s->started))
+    if (runs && (!s->token || !s->attempt))
         return "its status is running, but was never leased";
     if (!runs && (s->cancelling || s->held_by_worker || s->deadline))
         return "its status has a holder, but is not running";

@@ -9,7 +9,8 @@
  *     dead               dead at since
  *     other final ones   finished at due_at
  *
- * "If it may": it has an expires_at and was never started.
+ * "If it may": it has an expires_at and was never started. Whoever loses a lease has had the chance to begin: only by
+ * the word that nobody did (job_leave_unstarted) is it as before the lease.
  */
 #include "store/lmdb/machine.h"
 
@@ -209,10 +210,17 @@ void job_write(struct machine *m, const struct job *job)
     record_write_status(at, &job->status);
 }
 
-void job_leave(struct machine *m, struct job *job)
+void job_leave_unstarted(struct machine *m, struct job *job)
 {
     job_unindex(m, job->id, &job->status);
     queue_count(m, job->queue, job->status.state, -1);
+}
+
+void job_leave(struct machine *m, struct job *job)
+{
+    job_leave_unstarted(m, job);
+    if (job->status.state == JOB_RUNNING)
+        job->status.started = true;
 }
 
 void job_enter(struct machine *m, struct job *job)

@@ -258,8 +258,10 @@ void job_names(struct store_op *op, const struct job_spec *spec);
 void job_names_add(struct machine *m, const struct store_op *op, const struct job_spec *spec);
 /* WRONGSTATE, as an answer of `op`. */
 enum mq_code job_wrong(struct store_op *op, const struct job *job, const char *verb);
-/* Out of its state: index entries and counter. Then change the status, and job_enter. */
+/* Out of its state: index entries and counter. Then change the status, and job_enter. What ran has started. */
 void job_leave(struct machine *m, struct job *job);
+/* The same for what was leased, and nobody began it. */
+void job_leave_unstarted(struct machine *m, struct job *job);
 void job_enter(struct machine *m, struct job *job);
 /* The status changed, but none of what the indexes are made of. */
 void job_write(struct machine *m, const struct job *job);

@@ -83,11 +83,9 @@ static enum mq_code park(struct machine *m, struct job *job, const struct job_sp
         job_finish(m, job, STEP_CANCEL, spec->keep_ms, op->op.now);
         return MQ_OK;
     }
-    job_leave(m, job);
+    job_leave_unstarted(m, job); /* nobody has begun it: it may still expire */
     if (job->status.attempt)
         job->status.attempt--;
-    if (!job->status.attempt && !job->status.crashes)
-        job->status.started = false; /* nobody has begun it: it may still expire */
     job_make_ready(job, STEP_GIVE_BACK, op->op.now, true);
     job_enter(m, job);
     return MQ_OK;

@@ -109,6 +109,48 @@ static void a_job_that_is_not_begun_in_time_goes_to_another_worker(void **unused
     world_free(w);
 }
 
+/* Leased in time, and given back unstarted each time, it could not start in time all the same. */
+static void a_job_that_nobody_began_in_time_expires(void **unused)
+{
+    struct world *w = world_new(1, 3);
+    struct push_order order;
+    struct frame_job jobs[3];
+    (void)unused;
+    world_push(w, "a", NULL);
+    order_init(&order);
+    order.expires_ms = 1000;
+    job_id taken_back = world_push(w, "a", &order);
+    assert_int_equal(2, world_jobs(w, 0, jobs, 3));
+    world_begin(w, 0, &jobs[0]); /* and keeps the CPU */
+    world_pass(w, 200);
+    assert_int_equal(1, world_told(w, "job.released", taken_back));
+    world_pass(w, 1000);
+    assert_int_equal(JOB_EXPIRED, world_state(w, taken_back));
+    world_free(w);
+}
+
+static void what_a_dead_worker_had_not_begun_may_still_expire(void **unused)
+{
+    struct world *w = world_new(1, 3);
+    struct push_order order;
+    struct frame_job jobs[3];
+    job_id ids[3];
+    (void)unused;
+    order_init(&order);
+    order.expires_ms = 500;
+    for (int i = 0; i < 3; i++)
+        ids[i] = world_push(w, "a", &order);
+    assert_int_equal(3, world_jobs(w, 0, jobs, 3));
+    world_begin(w, 0, &jobs[0]);
+    world_begin(w, 0, &jobs[1]); /* on the CPU; the third waits for its turn */
+    world_die(w, 0, "signal 9 (SIGKILL)");
+    world_pass(w, 600);
+    assert_int_equal(JOB_READY, world_state(w, ids[0])); /* it was interrupted, and runs again however late */
+    assert_int_equal(JOB_RETRYING, world_state(w, ids[1]));
+    assert_int_equal(JOB_EXPIRED, world_state(w, ids[2]));
+    world_free(w);
+}
+
 static void a_dead_worker_charges_only_the_job_on_its_cpu(void **unused)
 {
     struct world *w = world_new(1, 3);
@@ -1219,6 +1261,8 @@ int main(void)
         cmocka_unit_test(a_worker_holds_only_what_it_has_room_for),
         cmocka_unit_test(a_failed_job_comes_back_after_its_backoff),
         cmocka_unit_test(a_job_that_is_not_begun_in_time_goes_to_another_worker),
+        cmocka_unit_test(a_job_that_nobody_began_in_time_expires),
+        cmocka_unit_test(what_a_dead_worker_had_not_begun_may_still_expire),
         cmocka_unit_test(a_dead_worker_charges_only_the_job_on_its_cpu),
         cmocka_unit_test(a_timed_out_job_is_told_then_ended_then_its_worker_killed),
         cmocka_unit_test(a_job_does_not_time_out_while_a_neighbour_keeps_the_cpu),

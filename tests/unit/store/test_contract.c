@@ -594,6 +594,56 @@ static void a_sweep_expires_what_never_started_and_spares_what_did(void **state)
     lab_close(lab);
 }
 
+static void a_job_that_nobody_began_may_still_expire(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    struct op_push push = lab_order(lab, "q", "1"), began = lab_order(lab, "r", "2");
+    push.spec.expires_at = began.spec.expires_at = lab->now + 100;
+    lab_push_op(lab, &push);
+    lab_push_op(lab, &began);
+    struct leased_job *job = lab_lease(lab, "q", 1);
+    lab_release(lab, job->id, job->token, RELEASE_UNSTARTED, 0);
+    job = lab_lease(lab, "r", 1);
+    lab_release(lab, job->id, job->token, RELEASE_GIVE_BACK, 0); /* interrupted once ... */
+    job = lab_lease(lab, "r", 1);
+    lab_release(lab, job->id, job->token, RELEASE_UNSTARTED, 0); /* ... so it did start in time */
+    assert_int_equal(lab_state(lab, push.id), JOB_READY);
+    assert_int_equal(lab->next_due, push.spec.expires_at);
+    lab_get(lab, push.id);
+    assert_int_equal(lab->get.view.status.attempt, 0);
+    lab->now += 1000;
+    lab_sweep(lab, SWEEP_DUE, 10);
+    assert_int_equal(lab_state(lab, push.id), JOB_EXPIRED);
+    assert_int_equal(lab_state(lab, began.id), JOB_READY);
+    lab_close(lab);
+}
+
+/* A shutdown interrupted it, it failed, it was snoozed, its lease ran out: whatever ended an attempt, it had begun. */
+static void a_job_that_ended_an_attempt_expires_no_more(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    static const enum fail_verdict verdicts[] = {FAIL_RETRY, FAIL_SNOOZE};
+    job_id ids[3];
+    for (int i = 0; i < 3; i++) {
+        struct op_push push = lab_order(lab, "q", "1");
+        push.spec.expires_at = lab->now + 100;
+        lab_push_op(lab, &push);
+        ids[i] = push.id;
+        struct leased_job *job = lab_lease(lab, "q", 1);
+        if (i < 2)
+            lab_fail(lab, job->id, job->token, verdicts[i], lab->now + 50);
+    }
+    lab->now += LEASE_DEFAULT_MS + 1000;
+    lab_sweep(lab, SWEEP_LEASES, 10);
+    lab_sweep(lab, SWEEP_DUE, 10);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(lab_state(lab, ids[i]), JOB_READY);
+    assert_int_equal(lab->next_due, WALL_NEVER);
+    lab_close(lab);
+}
+
 /* ---- ack ---- */
 
 static void an_ack_keeps_record_and_result_for_as_long_as_keep_says(void **state)
@@ -843,9 +893,10 @@ static void a_timed_out_attempt_is_charged_as_a_failure(void **state)
 static void a_released_job_that_was_cancelled_is_cancelled(void **state)
 {
     (void)state;
-    static const enum release_kind kinds[] = {RELEASE_GIVE_BACK, RELEASE_CRASHED, RELEASE_TIMED_OUT};
+    static const enum release_kind kinds[] = {RELEASE_GIVE_BACK, RELEASE_CRASHED, RELEASE_TIMED_OUT,
+                                              RELEASE_UNSTARTED};
     struct lab *lab = open_lab();
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         job_id id = lab_push(lab, "q", "x");
         struct leased_job *job = lab_lease(lab, "q", 1);
         uint64_t token = job->token;
@@ -1879,6 +1930,8 @@ static const struct CMUnitTest tests[] = {
     T(a_job_that_could_not_start_in_time_expires_instead_of_running),
     T(a_push_that_is_expired_already_is_not_handed_out),
     T(a_sweep_expires_what_never_started_and_spares_what_did),
+    T(a_job_that_nobody_began_may_still_expire),
+    T(a_job_that_ended_an_attempt_expires_no_more),
     T(an_ack_keeps_record_and_result_for_as_long_as_keep_says),
     T(an_ack_without_keep_leaves_nothing_but_the_count),
     T(a_stale_token_is_lost),

@@ -173,7 +173,7 @@ static void make_holders(struct history *h, union any_op *any)
         store_op_init(&any->op, STORE_RELEASE, h->lab->now);
         any->release.id = job.id;
         any->release.token = job.token;
-        any->release.kind = (enum release_kind)pick(h, 3);
+        any->release.kind = (enum release_kind)pick(h, 4);
         any->release.run_at = h->lab->now + (int64_t)pick(h, 50);
         any->release.message = SLICE("died");
         break;
