@@ -33,6 +33,16 @@ static inline bool slice_equal(struct slice a, struct slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
+/* The beginning of a text, at most `most` bytes, not ending within a character of UTF-8. */
+static inline struct slice slice_cut(struct slice text, size_t most)
+{
+    if (text.len <= most)
+        return text;
+    while (most && ((unsigned char)text.at[most] & 0xC0) == 0x80)
+        most--;
+    return (struct slice){text.at, most};
+}
+
 /* ASCII case is ignored: command and option names. */
 static inline bool slice_is_word(struct slice a, const char *word)
 {

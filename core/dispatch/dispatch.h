@@ -84,7 +84,7 @@ void dispatch_wait_stop(struct dispatch *d, struct waiter *waiter);
  * Names: job.pushed job.started job.succeeded job.failed (retrying; run_at) job.dead job.cancelled job.cancelling
  * job.expired job.lost job.released job.ready (promoted or due) job.retried job.deleted job.snoozed job.parked job.progress
  * queue.paused queue.resumed type.paused type.resumed queue.draining queue.idle_with_backlog worker.started worker.ready worker.exited
- * worker.stopping reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
+ * worker.stopping worker.begins_nothing reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
  * record.quarantined index.mended queue.mended job.edited queue.limited
  */
 struct event {
@@ -146,7 +146,7 @@ struct worker_view {
     const char *state; /* starting, ready, draining, stopping */
     unsigned slots, running, given;
     job_id on_cpu; /* 0: none */
-    uint64_t done, failed;
+    uint64_t started, done, failed;
     wall_ms started_at;
     int64_t silent_ms; /* since its last beat */
 };
@@ -172,6 +172,7 @@ bool dispatch_queue(struct dispatch *d, struct slice name, struct queue_news *ou
 
 struct dispatch_stats {
     uint64_t idle_with_backlog; /* times the detector fired */
+    uint64_t workers_idle;      /* times a worker was found that beats and begins nothing */
     uint64_t taken_back;        /* jobs given to a worker that did not start them in time */
     uint64_t workers_lost, workers_killed;
     uint64_t poisoned;

@@ -86,7 +86,7 @@ struct pool {
     bool named;                    /* false: no longer in the configuration */
     struct pool *next, *prev;
     struct worker *workers;
-    mono_ms took_at;  /* a job was given to one of its workers, or it had nothing to give */
+    mono_ms took_at;  /* one of its workers began a job, or it had nothing to give */
     mono_ms alarm_at; /* when idle_with_backlog was last told */
 };
 /* Leases for all workers of all pools that have free places and something to expect. */
@@ -104,7 +104,7 @@ void pools_free(struct dispatch *d);
  */
 unsigned pool_order_queues(struct dispatch *d, struct pool *pool, struct hint **out, uint64_t *expected);
 
-/* ---- worker.c, watch.c -------------------------------------------------------------------------------------- */
+/* ---- worker.c, talk.c, watch.c -------------------------------------------------------------------------------------- */
 
 enum place_state {
     PLACE_FREE,
@@ -116,7 +116,8 @@ enum place_state {
 struct place {
     enum place_state state;
     unsigned next_free;
-    bool running; /* seen TAKEN */
+    bool running;    /* seen TAKEN */
+    bool seen_start; /* ... or ended before we looked */
     bool told_cancel, told_timeout;
     bool released; /* a person gave its job back to the queue: what it says does not count any more */
     job_id id;
@@ -124,12 +125,18 @@ struct place {
     uint16_t attempt, crashes;
     uint32_t lease_ms;
     mono_ms given_at, renew_at;
+    mono_ms revoked_at;       /* of a revoked one */
     mono_ms timeout_at;       /* MONO_NEVER: none */
-    mono_ms hard_at, kill_at; /* end the coroutine; end its worker; MONO_NEVER: no */
+    mono_ms hard_at, kill_at; /* end the coroutine; end its worker, if the job has its CPU; MONO_NEVER: no */
+    mono_ms last_at;          /* end its worker, whatever its page says has the CPU */
     int64_t stood_ms;         /* its clocks stood still for so long, while neighbours had the CPU */
     unsigned log_lines;       /* of this attempt */
-    struct buf record;        /* its spec */
-    struct job_spec spec;     /* points into record */
+    float progress;           /* told last, with `note`; on its way to the store unless it waits */
+    bool progress_waits;
+    mono_ms progress_at;
+    struct buf note;
+    struct buf record;    /* its spec */
+    struct job_spec spec; /* points into record */
 };
 
 enum worker_state {
@@ -153,8 +160,16 @@ struct worker {
     unsigned asking;                          /* jobs asked for it */
     unsigned window; /* places we dare to fill; shrinks when it starts too few in time */
     struct place *places;
-    uint64_t done, failed;
+    uint64_t started, done, failed;
+    mono_ms moved_at;    /* the last of these grew, or there was nothing for it to begin */
+    unsigned taken_back; /* since then: jobs that it did not begin in time */
+    bool idle_told;      /* since then */
     wall_ms started_at;
+    mono_ms unfinished_since; /* a frame of its has begun, and is not all there; MONO_NEVER */
+    unsigned strays;          /* frames about jobs that it does not hold */
+    double own_lines_left;    /* lines of the log about no job that it may write now */
+    mono_ms own_lines_at;
+    unsigned own_lines_dropped;
     uint64_t last_beats, last_turns;
     mono_ms beat_at;
     uint64_t seen_beats; /* at the last look, which was at looked_at; the same since loop_at */
@@ -163,7 +178,19 @@ struct worker {
     job_id killed_for;      /* the job whose end it would not accept */
     const char *killed_why; /* "timeout", "cancel", "silence" */
 };
+#define OWN_LINES_BURST 200 /* lines of the log about no job: what a worker has to say while it loads */
 void worker_got(struct worker *worker, struct ask *ask);
+/* It has begun this job. Once a job. */
+void worker_saw_start(struct worker *worker, struct place *place);
+/* talk.c: progress that waits goes to the store now, ahead of whatever is submitted next. */
+void progress_flush(struct worker *worker, struct place *place);
+/* The correlation id that a job's meta carries, or empty. The caller's: json_decref(*keep). */
+struct slice correlation_of(struct slice meta, json_t **keep);
+/*
+ * What runs is looked at so often while anything runs: the page's slots are memory, so a look costs no message.
+ * It bounds how exact timeouts are, and how late a job is taken back from a busy worker.
+ */
+#define WATCH_EVERY_MS 25
 unsigned worker_room(const struct worker *worker);
 /* By its lease: a worker that lost a job may run on, while another has it again. */
 struct place *worker_place_of(struct dispatch *d, job_id id, uint64_t token, struct worker **owner);

@@ -98,10 +98,19 @@ static void fail_done(struct store_op *op)
     outcome_free(outcome);
 }
 
-void outcome_failed(struct worker *worker, struct place *place, const struct frame_failed *failed)
+/* As an honest worker cuts them. */
+#define CODE_MAX_BYTES      64
+#define MESSAGE_MAX_BYTES   4096
+#define TRACEBACK_MAX_BYTES 8192
+
+void outcome_failed(struct worker *worker, struct place *place, const struct frame_failed *said)
 {
     struct dispatch *d = worker->d;
-    size_t bytes = failed->code.len + failed->message.len + failed->traceback.len;
+    struct frame_failed cut = *said, *failed = &cut;
+    cut.code = slice_cut(cut.code, CODE_MAX_BYTES);
+    cut.message = slice_cut(cut.message, MESSAGE_MAX_BYTES);
+    cut.traceback = slice_cut(cut.traceback, TRACEBACK_MAX_BYTES);
+    size_t bytes = cut.code.len + cut.message.len + cut.traceback.len;
     struct outcome *outcome = outcome_new(worker, place, STORE_FAIL, bytes, fail_done);
     int64_t delay_ms = failed->delay_ms < 0
                            ? backoff_default_ms(place->attempt, d->host.chance(d->host.owner))
@@ -206,7 +215,12 @@ void outcome_done(struct worker *worker, struct place *place, const struct frame
     outcome->complete.token = place->token;
     outcome->complete.result = keep(outcome, done->result);
     /* a child takes at least 76 bytes in the frame: a count that lies is not believed */
-    if (done->child_count > done->children.len / 76)
+    if (done->result.len > worker->d->settings.result_max)
+        mq_fail(&err, MQ_TOOBIG, "the result has %zu bytes, the limit is %zu (result_max)", done->result.len,
+                worker->d->settings.result_max);
+    else if (done->child_count > CHILDREN_MAX)
+        mq_fail(&err, MQ_FULL, "one job may push at most %d others", CHILDREN_MAX);
+    else if (done->child_count > done->children.len / 76)
         mq_fail(&err, MQ_INTERNAL, "the worker counts %u pushed jobs in %zu bytes", done->child_count,
                 done->children.len);
     else if (done->child_count == 0 || read_children(outcome, done, &err) == MQ_OK) {

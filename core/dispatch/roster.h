@@ -32,7 +32,7 @@ struct dispatch_host {
 
 struct dispatch_settings {
     struct push_order defaults; /* of every push */
-    size_t payload_max;
+    size_t payload_max, result_max, log_line_max;
     int64_t start_within_ms;  /* a job not started by then is taken back from its worker */
     int64_t cancel_grace_ms;  /* a cancelled job may tidy up for so long */
     int64_t timeout_grace_ms; /* a timed out job that does not end: then its worker is killed */

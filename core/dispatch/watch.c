@@ -2,11 +2,6 @@
 
 #include <signal.h>
 
-/*
- * What runs is looked at so often while anything runs: the page's slots are memory, so a look costs no message.
- * It bounds how exact timeouts are, and how late a job is taken back from a busy worker.
- */
-#define WATCH_EVERY_MS 25
 /* The watch itself came so late that silence says nothing about the workers: we were stopped, not they. */
 #define WATCH_LATE_MS 1000
 /* An idle worker beats twice a second: one that has no job on its CPU and says nothing for so long stands still. */
@@ -14,6 +9,8 @@
 /* A job's clocks stand still for no longer than its own timeout and so many times silence_max_ms: that they do is the
    word of the run page, and a worker that lies there must not keep a job for ever. */
 #define STOOD_SILENCES 10
+/* So many times silence_max_ms a worker may take to send the rest of a frame: its loop may stand still in between. */
+#define UNFINISHED_SILENCES 2
 
 static mono_ms earlier(mono_ms a, mono_ms b)
 {
@@ -48,6 +45,7 @@ static bool withdraw(struct worker *worker, struct place *place)
     if (!slot_move(worker->page, slot, SLOT_GIVEN, SLOT_REVOKED))
         return false;
     place->state = PLACE_REVOKED;
+    place->revoked_at = worker->d->now;
     worker->held--;
     worker->revoked++;
     return true;
@@ -59,6 +57,7 @@ static void take_back(struct worker *worker, struct place *place)
     if (!withdraw(worker, place))
         return;
     outcome_release(worker, place, RELEASE_UNSTARTED, d->wall, SLICE("not started: its worker is busy"));
+    worker->taken_back++;
     d->stats.taken_back++;
 }
 
@@ -175,9 +174,13 @@ static void stop_clocks(struct worker *worker, struct place *place, int64_t stoo
     place->timeout_at = later(place->timeout_at, stood_ms);
     place->hard_at = later(place->hard_at, stood_ms);
     place->kill_at = later(place->kill_at, stood_ms);
+    place->last_at = later(place->last_at, stood_ms);
 }
 
-/* Told, then ended hard, and if it does not let itself be ended because it has the CPU, its worker is killed. */
+/*
+ * Told, then ended hard, and if it does not let itself be ended because it has the CPU, its worker is killed. A worker
+ * whose loop turns ends at once what it was told to end hard: if it says nothing for much longer it lies about its CPU.
+ */
 static void watch_end(struct worker *worker, struct place *place, mono_ms now)
 {
     struct dispatch *d = worker->d;
@@ -189,9 +192,10 @@ static void watch_end(struct worker *worker, struct place *place, mono_ms now)
     if (now >= place->hard_at) {
         place->hard_at = MONO_NEVER;
         place->kill_at = now + d->settings.timeout_grace_ms;
+        place->last_at = place->kill_at + d->settings.silence_max_ms;
         tell(worker, place, place->told_timeout ? FRAME_TIMEOUT : FRAME_CANCEL, true);
     }
-    if (now >= place->kill_at && worker_has_on_cpu(worker, place->id))
+    if (now >= place->last_at || (now >= place->kill_at && worker_has_on_cpu(worker, place->id)))
         kill_worker(worker,
                     place->released       ? "release"
                     : place->told_timeout ? "timeout"
@@ -207,8 +211,10 @@ static void watch_place(struct worker *worker, struct place *place, int64_t stoo
     struct dispatch *d = worker->d;
     unsigned slot = (unsigned)(place - worker->places);
     stop_clocks(worker, place, stood_ms);
-    if (!place->running && atomic_load(&worker->page->slots[slot]) == SLOT_TAKEN) {
+    /* whatever else a worker writes there, it is not waiting for its turn */
+    if (!place->running && atomic_load(&worker->page->slots[slot]) != SLOT_GIVEN) {
         place->running = true;
+        worker_saw_start(worker, place);
         /* the time it waited for its turn is not its own */
         place->timeout_at +=
             now - place->given_at > WATCH_EVERY_MS ? now - place->given_at - WATCH_EVERY_MS : 0;
@@ -220,8 +226,10 @@ static void watch_place(struct worker *worker, struct place *place, int64_t stoo
     *waiting += !place->running && now - place->given_at >= WATCH_EVERY_MS;
     if (!worker->killed && !place->released && now >= place->renew_at)
         renew(worker, place, now);
-    if (place->running)
+    if (place->running) {
+        progress_flush(worker, place);
         watch_end(worker, place, now);
+    }
 }
 
 /* It beats with each turn of its loop; a coroutine that keeps the CPU stops the loop, and so the beat. */
@@ -254,15 +262,74 @@ static void adapt_window(struct worker *worker, unsigned waiting, unsigned taken
     }
 }
 
+/* We came late ourselves: the last deadlines begin anew, for it could not be heard meanwhile. */
+static void excuse(struct worker *worker, mono_ms now)
+{
+    if (worker->unfinished_since != MONO_NEVER)
+        worker->unfinished_since = now;
+    for (unsigned i = 0; i < worker->slots; i++) {
+        struct place *place = &worker->places[i];
+        if (place->state == PLACE_REVOKED)
+            place->revoked_at = now;
+        if (place->state == PLACE_HELD && place->last_at != MONO_NEVER)
+            place->last_at = now + worker->d->settings.silence_max_ms;
+    }
+}
+
+/* What it leaves unsaid: the rest of a frame, or that it dropped what was taken back. */
+static void watch_unsaid(struct worker *worker, mono_ms now)
+{
+    int64_t silence_ms = worker->d->settings.silence_max_ms;
+    bool undropped = false;
+    for (unsigned i = 0; i < worker->slots && worker->revoked && !undropped; i++)
+        undropped = worker->places[i].state == PLACE_REVOKED &&
+                    now - worker->places[i].revoked_at >= silence_ms * STOOD_SILENCES;
+    if (worker->unfinished_since != MONO_NEVER &&
+        now - worker->unfinished_since >= silence_ms * UNFINISHED_SILENCES)
+        kill_worker(worker, "unfinished frame", atomic_load(&worker->page->on_cpu));
+    else if (undropped)
+        kill_worker(worker, "undropped job", 0);
+}
+
+/*
+ * A heart that beats without work: for as long as idle_alarm_ms it begins none of the jobs that it is given, and they
+ * are taken back: a handler keeps its CPU (which ends in `silence`), or it is sick in a way that nothing else finds.
+ */
+static void watch_idle_worker(struct worker *worker, mono_ms now)
+{
+    struct dispatch *d = worker->d;
+    if (worker->taken_back && !worker->idle_told && now - worker->moved_at >= d->settings.idle_alarm_ms) {
+        worker->idle_told = true;
+        d->stats.workers_idle++;
+        log_event(LOG_WARN, "worker.begins_nothing", LOG_STR("worker", worker->name),
+                  LOG_INT("taken_back", worker->taken_back), LOG_INT("held", worker->held),
+                  LOG_INT("idle_ms", now - worker->moved_at));
+        dispatch_emit(d, &(struct event){.name = "worker.begins_nothing",
+                                         .at = d->wall,
+                                         .worker = slice_of(worker->name),
+                                         .count = worker->taken_back,
+                                         .fraction = -1});
+    }
+}
+
 static void watch_worker(struct worker *worker, bool excused, mono_ms now)
 {
     unsigned waiting = 0, revoked = worker->revoked;
+    if (excused)
+        excuse(worker, now);
     watch_silence(worker, excused, now);
+    watch_unsaid(worker, now);
     int64_t stood_ms = stood_still(worker, now);
     for (unsigned i = 0; i < worker->slots && worker->held; i++)
         if (worker->places[i].state == PLACE_HELD)
             watch_place(worker, &worker->places[i], stood_ms, now, &waiting);
     adapt_window(worker, waiting, worker->revoked - revoked);
+    watch_idle_worker(worker, now);
+}
+
+static bool is_expected_to_speak(const struct worker *worker)
+{
+    return worker->held + worker->revoked > 0 || worker->unfinished_since != MONO_NEVER;
 }
 
 mono_ms watch_tick(struct dispatch *d, wall_ms wall, mono_ms now)
@@ -278,8 +345,11 @@ mono_ms watch_tick(struct dispatch *d, wall_ms wall, mono_ms now)
         DL_FOREACH (pool->workers, worker) {
             if (worker->state == WORKER_LOST || worker->state == WORKER_STARTING)
                 continue;
-            if (worker->held + worker->revoked == 0) {
+            if (!is_expected_to_speak(worker)) {
                 worker->beat_at = worker->looked_at = worker->loop_at = now; /* nothing is asked of it */
+                worker->moved_at = now;
+                worker->taken_back = 0;
+                worker->idle_told = false;
                 worker->window = worker->slots;
                 continue;
             }

@@ -5,7 +5,7 @@
 
 #include "job/record.h"
 
-#define LOG_LINES_PER_ATTEMPT 1000 /* a loop that logs must not become the server's loop */
+#define OUT_MAX_BYTES (8 << 20) /* of jobs that it has not read yet: who does not read gets no more */
 
 /* ---- places ------------------------------------------------------------------------------------------------ */
 
@@ -34,7 +34,8 @@ void place_free(struct worker *worker, struct place *place)
 unsigned worker_room(const struct worker *worker)
 {
     unsigned taken = worker->held + worker->revoked + worker->asking;
-    if (worker->state != WORKER_READY || worker->killed || taken >= worker->window)
+    if (worker->state != WORKER_READY || worker->killed || taken >= worker->window ||
+        buf_len(&worker->out) > OUT_MAX_BYTES)
         return 0;
     return worker->window - taken;
 }
@@ -54,6 +55,17 @@ struct place *worker_place_of(struct dispatch *d, job_id id, uint64_t token, str
     return NULL;
 }
 
+void worker_saw_start(struct worker *worker, struct place *place)
+{
+    if (place->seen_start)
+        return;
+    place->seen_start = true;
+    worker->started++;
+    worker->moved_at = worker->pool->took_at = worker->d->now;
+    worker->taken_back = 0;
+    worker->idle_told = false;
+}
+
 bool worker_has_on_cpu(const struct worker *worker, job_id id)
 {
     return atomic_load(&worker->page->on_cpu) == id;
@@ -66,8 +78,9 @@ static void give(struct worker *worker, const struct leased_job *job, const stru
     struct dispatch *d = worker->d;
     struct place *place = place_take(worker);
     uint32_t slot = (uint32_t)(place - worker->places);
-    struct buf record = place->record;
+    struct buf record = place->record, note = place->note;
     buf_clear(&record);
+    buf_clear(&note);
     buf_add_slice(&record, job->record);
     ptrdiff_t moved = record.at - job->record.at;
     *place = (struct place){
@@ -82,7 +95,10 @@ static void give(struct worker *worker, const struct leased_job *job, const stru
         .timeout_at = d->now + spec->timeout_ms,
         .hard_at = MONO_NEVER,
         .kill_at = MONO_NEVER,
+        .last_at = MONO_NEVER,
+        .progress_at = d->now - WATCH_EVERY_MS,
         .record = record,
+        .note = note,
         .spec = *spec,
     };
     place->spec.type.at += moved; /* the slices pointed into the store's answer; now into our copy of it */
@@ -100,8 +116,7 @@ static void give(struct worker *worker, const struct leased_job *job, const stru
                   &(struct frame_job){slot, job->id, job->token, job->attempt, job->crashes, job->record});
 }
 
-/* The correlation id that a job's meta carries, or empty. The caller's: json_decref(*keep). */
-static struct slice correlation(struct slice meta, json_t **keep)
+struct slice correlation_of(struct slice meta, json_t **keep)
 {
     *keep = meta.len ? json_loadb(meta.at, meta.len, 0, NULL) : NULL;
     const char *text = json_string_value(json_object_get(*keep, "correlation_id"));
@@ -116,7 +131,7 @@ static void warn_no_handler(struct dispatch *d, const struct leased_job *job, co
     if (d->now < d->stranger_at)
         return;
     json_t *keep;
-    struct slice correlation_id = correlation(spec->meta, &keep);
+    struct slice correlation_id = correlation_of(spec->meta, &keep);
     log_event(LOG_WARN, "job.no_handler", LOG_STR("id", id_format(text, job->id)),
               LOG_SLICE("type", spec->type), LOG_SLICE("queue", spec->queue),
               LOG_INT("attempt", job->attempt), LOG_SLICE("correlation_id", correlation_id),
@@ -146,170 +161,7 @@ void worker_got(struct worker *worker, struct ask *ask)
         }
     }
     if (given) {
-        worker->pool->took_at = d->now;
         d->host.write(d->host.owner, worker);
-    }
-}
-
-/* ---- what it says -------------------------------------------------------------------------------------------- */
-
-static struct place *place_named(struct worker *worker, uint32_t slot, job_id id)
-{
-    struct place *place = slot < worker->slots ? &worker->places[slot] : NULL;
-    return place && place->state != PLACE_FREE && place->id == id ? place : NULL;
-}
-
-/*
- * The fields of a log line as they may stand in ours: a JSON object on one line, or none. A line end between its parts
- * would let a worker write lines of the log that look like the server's. The caller's: free(*keep).
- */
-static struct slice fields_of(struct slice text, char **keep)
-{
-    json_t *object = text.len ? json_loadb(text.at, text.len, 0, NULL) : NULL;
-    bool good = json_is_object(object), one_line = true;
-    for (size_t i = 0; good && one_line && i < text.len; i++)
-        one_line = (unsigned char)text.at[i] >= ' ';
-    *keep = good && !one_line ? json_dumps(object, JSON_COMPACT) : NULL;
-    json_decref(object);
-    return *keep ? slice_of(*keep) : good && one_line ? text : SLICE("{}");
-}
-
-static void log_of_job(struct worker *worker, const struct place *place, const struct frame_log *line)
-{
-    char id[JOB_ID_TEXT_BYTES];
-    json_t *keep;
-    char *keep_fields;
-    struct slice fields = fields_of(line->fields, &keep_fields);
-    struct slice correlation_id = correlation(place->spec.meta, &keep);
-    log_event((enum log_level)line->level, "job.log", LOG_STR("id", id_format(id, place->id)),
-              LOG_SLICE("type", place->spec.type), LOG_SLICE("queue", place->spec.queue),
-              LOG_INT("attempt", place->attempt), LOG_SLICE("correlation_id", correlation_id),
-              LOG_STR("worker", worker->name), LOG_SLICE("message", line->text), LOG_RAW("fields", fields));
-    json_decref(keep);
-    free(keep_fields);
-}
-
-/* A note to the store; its text stands behind the struct. */
-static struct op_note *note_new(struct dispatch *d, const struct place *place, struct slice text, bool is_log)
-{
-    struct op_note *note = mq_calloc(1, sizeof *note + text.len);
-    char *copy = (char *)(note + 1);
-    store_op_init(&note->op, STORE_NOTE, d->wall);
-    memcpy(copy, text.at, text.len);
-    note->id = place->id;
-    note->token = place->token;
-    note->progress = -1;
-    note->text = is_log ? SLICE_EMPTY : (struct slice){copy, text.len};
-    note->log_line = is_log ? (struct slice){copy, text.len} : SLICE_EMPTY;
-    return note;
-}
-
-static void on_log(struct worker *worker, const struct frame *frame)
-{
-    const struct frame_log *line = &frame->log;
-    struct frame_log checked = *line;
-    if (checked.level > LOG_ERROR)
-        checked.level = LOG_ERROR;
-    if (line->id == 0) {
-        log_event((enum log_level)checked.level, "worker.log", LOG_STR("worker", worker->name),
-                  LOG_SLICE("message", line->text));
-        return;
-    }
-    for (unsigned i = 0; i < worker->slots; i++) {
-        struct place *place = &worker->places[i];
-        if (place->state != PLACE_HELD || place->released || place->id != line->id ||
-            place->log_lines > LOG_LINES_PER_ATTEMPT)
-            continue;
-        if (++place->log_lines > LOG_LINES_PER_ATTEMPT)
-            checked.text = SLICE("(too many log lines: the rest of this attempt's are dropped)");
-        log_of_job(worker, place, &checked);
-        submit_own(worker->d, &note_new(worker->d, place, checked.text, true)->op);
-    }
-}
-
-static void on_progress(struct worker *worker, const struct frame *frame)
-{
-    const struct frame_progress *progress = &frame->progress;
-    struct place *place = place_named(worker, progress->slot, progress->id);
-    if (!place || place->state != PLACE_HELD || place->released)
-        return;
-    if (!(progress->fraction >= 0 && progress->fraction <= 1)) /* NaN is not, too */
-        return;
-    struct op_note *note = note_new(worker->d, place, progress->note, false);
-    note->progress = progress->fraction;
-    submit_own(worker->d, &note->op);
-}
-
-/* A job that a person released has ended in its old worker: somebody else has it, and nothing comes of this. */
-static void log_unheard(const struct worker *worker, const struct place *place, const char *how)
-{
-    char text[JOB_ID_TEXT_BYTES];
-    log_event(LOG_INFO, "job.released_ended", LOG_STR("id", id_format(text, place->id)),
-              LOG_SLICE("type", place->spec.type), LOG_SLICE("queue", place->spec.queue),
-              LOG_INT("attempt", place->attempt), LOG_STR("worker", worker->name), LOG_STR("how", how));
-}
-
-static void on_done(struct worker *worker, const struct frame *frame)
-{
-    struct place *place = place_named(worker, frame->done.slot, frame->done.id);
-    if (!place || place->state != PLACE_HELD)
-        return; /* taken back, and the worker lies; or a slot we never gave */
-    worker->done++;
-    if (place->released)
-        log_unheard(worker, place, "done");
-    else
-        outcome_done(worker, place, &frame->done);
-    place_free(worker, place);
-}
-
-static void on_failed(struct worker *worker, const struct frame *frame)
-{
-    struct place *place = place_named(worker, frame->failed.slot, frame->failed.id);
-    if (!place || place->state != PLACE_HELD)
-        return;
-    worker->failed++;
-    if (place->released)
-        log_unheard(worker, place, "failed");
-    else
-        outcome_failed(worker, place, &frame->failed);
-    place_free(worker, place);
-}
-
-static void on_dropped(struct worker *worker, const struct frame *frame)
-{
-    struct place *place = place_named(worker, frame->signal.slot, frame->signal.id);
-    if (place && place->state == PLACE_REVOKED)
-        place_free(worker, place);
-}
-
-static void on_ready(struct worker *worker, const struct frame *frame)
-{
-    worker->d->host.ready(worker->d->host.owner, worker, frame->json);
-}
-
-static void (*const on_frame[FRAME_KINDS])(struct worker *, const struct frame *) = {
-    [FRAME_READY] = on_ready,     [FRAME_DONE] = on_done, [FRAME_FAILED] = on_failed,
-    [FRAME_DROPPED] = on_dropped, [FRAME_LOG] = on_log,   [FRAME_PROGRESS] = on_progress,
-};
-
-enum mq_code dispatch_worker_frames(struct dispatch *d, struct worker *worker, struct slice bytes,
-                                    size_t *used, wall_ms wall, mono_ms now, struct mq_err *err)
-{
-    d->wall = wall;
-    d->now = now;
-    *used = 0;
-    for (;;) {
-        struct frame frame;
-        size_t len;
-        enum mq_code code =
-            frame_read(&frame, (struct slice){bytes.at + *used, bytes.len - *used}, &len, err);
-        if (code != MQ_OK || len == 0)
-            return code;
-        if (!on_frame[frame.kind])
-            return mq_fail(err, MQ_INTERNAL, "worker %s sent a frame that only the server sends (kind %d)",
-                           worker->name, (int)frame.kind);
-        on_frame[frame.kind](worker, &frame);
-        *used += len;
     }
 }
 
@@ -333,7 +185,9 @@ struct worker *dispatch_worker_new(struct dispatch *d, const char *pool, const c
     for (unsigned i = 0; i < slots; i++)
         worker->places[i].next_free = i + 1;
     worker->started_at = wall;
-    worker->beat_at = now;
+    worker->beat_at = worker->moved_at = worker->own_lines_at = now;
+    worker->unfinished_since = MONO_NEVER;
+    worker->own_lines_left = OWN_LINES_BURST;
     DL_APPEND(worker->pool->workers, worker);
     return worker;
 }
@@ -446,8 +300,10 @@ void dispatch_worker_lost(struct dispatch *d, struct worker *worker, const char 
         d->stats.workers_lost++;
     for (unsigned i = 0; i < worker->slots; i++) {
         struct place *place = &worker->places[i];
-        if (place->state == PLACE_HELD && !place->released)
+        if (place->state == PLACE_HELD && !place->released) {
+            progress_flush(worker, place);
             release_lost(worker, place, guilty && place->id == guilty, how, wall);
+        }
         if (place->state != PLACE_FREE)
             place_free(worker, place);
     }
@@ -473,8 +329,10 @@ void dispatch_worker_free(struct dispatch *d, struct worker *worker)
     (void)d;
     mq_must(worker->state == WORKER_LOST);
     DL_DELETE(worker->pool->workers, worker);
-    for (unsigned i = 0; i < worker->slots; i++)
+    for (unsigned i = 0; i < worker->slots; i++) {
         buf_release(&worker->places[i].record);
+        buf_release(&worker->places[i].note);
+    }
     buf_release(&worker->out);
     free(worker->places);
     free(worker->name);
@@ -501,6 +359,7 @@ bool dispatch_worker_view(struct dispatch *d, unsigned index, struct worker_view
                     .running = running,
                     .given = worker->held,
                     .on_cpu = atomic_load(&worker->page->on_cpu),
+                    .started = worker->started,
                     .done = worker->done,
                     .failed = worker->failed,
                     .started_at = worker->started_at,

@@ -211,16 +211,6 @@ static enum mq_code nack_option(struct call *call, struct op_fail *fail, struct 
 
 #define MESSAGE_MAX_BYTES 4096 /* as of a handler's error; kept with each attempt */
 
-/* The beginning of a text, not ending within a character of UTF-8. */
-static struct slice cut(struct slice text, size_t max)
-{
-    if (text.len <= max)
-        return text;
-    while (max && ((unsigned char)text.at[max] & 0xC0) == 0x80)
-        max--;
-    return (struct slice){text.at, max};
-}
-
 enum mq_code cmd_nack(struct call *call, struct mq_err *err)
 {
     struct op_fail *fail = &CALL_OP(call, struct nack_call)->fail;
@@ -233,7 +223,7 @@ enum mq_code cmd_nack(struct call *call, struct mq_err *err)
     if (code != MQ_OK)
         return code;
     fail->code = SLICE("NACK");
-    fail->message = cut(call->args[2], MESSAGE_MAX_BYTES);
+    fail->message = slice_cut(call->args[2], MESSAGE_MAX_BYTES);
     fail->traceback = SLICE_EMPTY;
     store_op_init(&fail->op, STORE_FAIL, call->now);
     call->op = &fail->op;

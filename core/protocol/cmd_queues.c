@@ -96,7 +96,7 @@ void answer_queues(struct call *call, struct reply *reply)
 
 static void add_worker(struct reply *reply, const struct worker_view *worker)
 {
-    reply_map(reply, 12);
+    reply_map(reply, 13);
     reply_bulk(reply, SLICE("name"));
     reply_bulk(reply, worker->name);
     reply_bulk(reply, SLICE("pool"));
@@ -113,6 +113,7 @@ static void add_worker(struct reply *reply, const struct worker_view *worker)
         reply_id(reply, worker->on_cpu);
     else
         reply_null(reply);
+    add_count(reply, "started", worker->started);
     add_count(reply, "done", worker->done);
     add_count(reply, "failed", worker->failed);
     reply_bulk(reply, SLICE("started_at"));

@@ -152,6 +152,8 @@ static void print_events(void)
         {"queue.draining, queue.limited", "somebody said so"},
         {"queue.idle_with_backlog",
          "jobs are ready, workers are free, and nothing was taken for some seconds"},
+        {"worker.begins_nothing", "it beats, and for some seconds began none of the jobs it was given; "
+                                  "`count` of them were taken back"},
         {"worker.started, worker.ready, worker.stopping, worker.exited", "a worker process"},
         {"reload.done, reload.failed", "RELOAD; `message` says why it failed"},
         {"bulk.progress, bulk.done",

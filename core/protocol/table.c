@@ -333,11 +333,13 @@ const struct command commands[] = {
         .group = GROUP_INSPECT,
         .run = cmd_workers,
         .summary = "The worker processes and what they do.",
-        .reply = "an array of maps: `name`, `pool`, `pid`, `state`, `slots`, `running`, `given` (handed "
-                 "over, not begun), "
-                 "`on_cpu` (the job that runs at this moment, or null), `done`, `failed`, `started_at`, "
-                 "`silent` (since its last "
-                 "sign of life)",
+        .reply =
+            "an array of maps: `name`, `pool`, `pid`, `state`, `slots`, `running`, `given` (handed "
+            "over, not begun), "
+            "`on_cpu` (the job that runs at this moment, or null), `started` (jobs it has begun), `done`, "
+            "`failed`, `started_at`, "
+            "`silent` (since its last "
+            "sign of life)",
         .errors = "",
         .since = "0.1",
     },

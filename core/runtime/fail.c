@@ -22,11 +22,6 @@ struct complaint {
     int64_t delay_ms;
 };
 
-static struct slice cut(struct slice text, size_t most)
-{
-    return (struct slice){text.at, text.len > most ? most : text.len};
-}
-
 static struct slice raw_text(lua_State *L, int table, const char *name)
 {
     lua_pushstring(L, name);
@@ -40,7 +35,7 @@ static struct slice raw_text(lua_State *L, int table, const char *name)
 static void read_table(struct complaint *out, lua_State *L, int table, struct buf *text)
 {
     struct mq_err err;
-    out->code = cut(raw_text(L, table, "code"), 64);
+    out->code = slice_cut(raw_text(L, table, "code"), 64);
     out->message = raw_text(L, table, "message");
     out->verdict = raw_text(L, table, "verdict");
     lua_pushliteral(L, "retryable");
@@ -77,8 +72,8 @@ static void read_error(struct complaint *out, lua_State *L, struct buf *text)
     if (out->code.len == 0)
         out->code = SLICE("SCRIPT");
     buf_clear(&plain);
-    trace_add(&plain, cut(out->message, MESSAGE_MAX_BYTES));
-    out->message = cut(buf_bytes(&plain), MESSAGE_MAX_BYTES);
+    trace_add(&plain, slice_cut(out->message, MESSAGE_MAX_BYTES));
+    out->message = slice_cut(buf_bytes(&plain), MESSAGE_MAX_BYTES);
 }
 
 /* ---- the retry policy ---- */
@@ -218,7 +213,7 @@ int fail_on_error(lua_State *L)
     rt.meter.in_job = false; /* an error for lack of memory must be told, too */
     luaL_traceback(L, L, NULL, 1);
     buf_clear(&trace);
-    trace_add(&trace, cut(value_text(L, -1), TRACEBACK_MAX_BYTES));
+    trace_add(&trace, slice_cut(value_text(L, -1), TRACEBACK_MAX_BYTES));
     buf_cut(&trace, trace_trim(buf_bytes(&trace)).len);
     rt.meter.in_job = in_job;
     lua_pop(L, 1);

@@ -1,5 +1,7 @@
 #include "runtime/frame.h"
 
+#define SIGNAL_BYTES (4 + 8 + 1)
+
 /* Leaves room for the head; frame_end fills it in. Offsets are from the buffer's start, which may move. */
 static size_t frame_begin(struct buf *out, enum frame_kind kind)
 {
@@ -195,11 +197,22 @@ static void read_nothing(struct frame *out, struct reader *body)
     (void)body;
 }
 
-static void (*const readers[FRAME_KINDS])(struct frame *, struct reader *) = {
-    [FRAME_SETUP] = read_json,     [FRAME_JOB] = read_job,           [FRAME_CANCEL] = read_signal,
-    [FRAME_TIMEOUT] = read_signal, [FRAME_DRAIN] = read_nothing,     [FRAME_READY] = read_json,
-    [FRAME_DONE] = read_done,      [FRAME_FAILED] = read_failed,     [FRAME_DROPPED] = read_signal,
-    [FRAME_LOG] = read_log,        [FRAME_PROGRESS] = read_progress,
+/* A row a kind: how its body is read, and how long that may be. */
+static const struct kind_row {
+    void (*read)(struct frame *out, struct reader *body);
+    size_t most;
+} kinds[FRAME_KINDS] = {
+    [FRAME_SETUP] = {read_json, FRAME_JSON_MAX},
+    [FRAME_JOB] = {read_job, FRAME_MAX_BYTES},
+    [FRAME_CANCEL] = {read_signal, SIGNAL_BYTES},
+    [FRAME_TIMEOUT] = {read_signal, SIGNAL_BYTES},
+    [FRAME_DRAIN] = {read_nothing, 0},
+    [FRAME_READY] = {read_json, FRAME_JSON_MAX},
+    [FRAME_DONE] = {read_done, FRAME_MAX_BYTES},
+    [FRAME_FAILED] = {read_failed, FRAME_FAILED_MAX},
+    [FRAME_DROPPED] = {read_signal, SIGNAL_BYTES},
+    [FRAME_LOG] = {read_log, FRAME_LOG_MAX},
+    [FRAME_PROGRESS] = {read_progress, FRAME_PROGRESS_MAX},
 };
 
 enum mq_code frame_read(struct frame *out, struct slice bytes, size_t *used, struct mq_err *err)
@@ -209,16 +222,16 @@ enum mq_code frame_read(struct frame *out, struct slice bytes, size_t *used, str
         return MQ_OK;
     size_t len = be32_get(bytes.at);
     unsigned kind = (unsigned char)bytes.at[4];
-    if (len < 1 || len > FRAME_MAX_BYTES)
-        return mq_fail(err, MQ_INTERNAL, "frame of %zu bytes (from 1 to %d are possible)", len,
-                       FRAME_MAX_BYTES);
-    if (kind >= FRAME_KINDS || !readers[kind])
+    if (kind >= FRAME_KINDS || !kinds[kind].read)
         return mq_fail(err, MQ_INTERNAL, "frame of unknown kind %u", kind);
+    if (len < 1 || len - 1 > kinds[kind].most)
+        return mq_fail(err, MQ_INTERNAL, "frame of kind %u has %zu bytes (1 to %zu are possible)", kind, len,
+                       kinds[kind].most + 1);
     if (bytes.len - 4 < len)
         return MQ_OK;
     struct reader body = reader_of((struct slice){bytes.at + FRAME_HEAD_BYTES, len - 1});
     out->kind = (enum frame_kind)kind;
-    readers[kind](out, &body);
+    kinds[kind].read(out, &body);
     if (!reader_done(&body))
         return mq_fail(err, MQ_INTERNAL, "frame of kind %u is %s", kind,
                        body.short_ ? "cut short" : "too long");

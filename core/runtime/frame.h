@@ -19,7 +19,14 @@
 #include "job/order.h"
 
 #define FRAME_HEAD_BYTES 5
-#define FRAME_MAX_BYTES  (64 << 20) /* more than any payload limit that can be configured, and a header */
+/* The largest payload that can be configured, and its record; or the most pushes of a handler, and the largest result. */
+#define FRAME_MAX_BYTES (65 << 20)
+/* Smaller ones of kinds whose parts have limits of their own; a frame beyond them is garbage from its head on. */
+#define FRAME_JSON_MAX     (16 << 20)
+#define FRAME_FAILED_MAX   (64 << 10)
+#define FRAME_LOG_MAX      (256 << 10)
+#define FRAME_PROGRESS_MAX (4 << 10)
+#define CHILDREN_MAX       10000 /* jobs that one handler may push: they share its commit */
 
 enum frame_kind {
     /* server to child */

@@ -9,7 +9,6 @@
 #include "runtime/sandbox.h"
 #include "runtime/task.h"
 
-#define CHILDREN_MAX       10000
 #define CHILDREN_MAX_BYTES (32 << 20) /* half of the largest frame */
 #define NOTE_MAX_BYTES     500
 #define LOOK_EVERY_MS      10

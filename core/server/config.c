@@ -343,6 +343,8 @@ struct dispatch_settings config_dispatch(const struct config *config)
 {
     struct dispatch_settings out = {
         .payload_max = (size_t)config->payload_max,
+        .result_max = (size_t)config->result_max,
+        .log_line_max = (size_t)config->log_line_max,
         .start_within_ms = config->start_within,
         .cancel_grace_ms = config->cancel_grace,
         .timeout_grace_ms = config->timeout_grace,

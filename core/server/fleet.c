@@ -17,6 +17,7 @@
 #include "server/child.h"
 
 #define START_PATIENCE_S 30.0 /* to load an application; a loop at load time is found before by the loader */
+#define DRAIN_PATIENCE_S 10.0 /* it has no job any more: only its libraries have something to close */
 #define RESTART_FIRST_S  0.1  /* after a crash; doubles while workers of the pool keep dying young */
 #define RESTART_MOST_S   30.0
 #define GREW_UP_MS       10000
@@ -41,7 +42,7 @@ struct seat {
     char refused[MQ_ERR_TEXT_BYTES]; /* why it does not like the application; empty: it does */
     mono_ms started_at;
     double restart_s;
-    ev_timer timer; /* of the start's patience, or of the restart */
+    ev_timer timer; /* of the start's patience, of the end's, or of the restart */
 };
 
 struct fleet {
@@ -77,7 +78,18 @@ static void seat_flush(struct seat *seat)
     }
 }
 
-/* It has nothing left to do: then it may end. */
+static void on_drain_over(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct seat *seat = timer->data;
+    (void)events;
+    ev_timer_stop(loop, timer);
+    log_event(LOG_WARN, "worker.does_not_end", LOG_STR("worker", seat->name),
+              LOG_REAL("seconds", DRAIN_PATIENCE_S));
+    if (seat->child)
+        child_signal(seat->child, SIGKILL);
+}
+
+/* It has nothing left to do: then it may end, and must. */
 static void end_if_idle(struct seat *seat)
 {
     if (!seat->retired || seat->killing || !seat->child || worker_busy(seat->worker))
@@ -85,6 +97,9 @@ static void end_if_idle(struct seat *seat)
     seat->killing = true;
     frame_add_drain(worker_out(seat->worker));
     seat->wants_write = true;
+    ev_timer_stop(seat->fleet->loop, &seat->timer);
+    ev_timer_init(&seat->timer, on_drain_over, DRAIN_PATIENCE_S, 0);
+    ev_timer_start(seat->fleet->loop, &seat->timer);
 }
 
 void fleet_flush(struct fleet *fleet)

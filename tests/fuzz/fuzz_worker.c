@@ -207,6 +207,25 @@ static void say_garbage(struct play *play, struct slice *script)
     buf_add_slice(&play->stream, fuzz_take(script, fuzz_byte(script)));
 }
 
+/* The head of a frame whose rest never comes, or not at once. */
+static void say_head(struct play *play, struct slice *script)
+{
+    buf_u32(&play->stream, fuzz_word(script) << (fuzz_byte(script) % 16));
+    buf_u8(&play->stream, (uint8_t)(fuzz_byte(script) % (FRAME_KINDS + 2)));
+}
+
+/* The same again and again. */
+static void say_flood(struct play *play, struct slice *script)
+{
+    size_t begun = buf_len(&play->stream);
+    say_progress(play, script);
+    struct buf one = BUF_INIT;
+    buf_add_slice(&one, (struct slice){buf_bytes(&play->stream).at + begun, buf_len(&play->stream) - begun});
+    for (unsigned i = fuzz_byte(script) * 5; i; i--)
+        buf_add_slice(&play->stream, buf_bytes(&one));
+    buf_release(&one);
+}
+
 static void scribble(struct play *play, struct slice *script)
 {
     struct run_page *page = play->w->workers[HOSTILE].page;
@@ -282,6 +301,7 @@ static void check_job(const struct play *play, const struct job_view *job)
     valid_spec(&job->spec, play->w->settings.payload_max);
     FUZZ_MUST(status->progress < 0 || (status->progress >= 0 && status->progress <= 1), "progress %g",
               status->progress);
+    FUZZ_MUST(status->note.len <= 1024, "a note of %zu bytes", status->note.len);
     FUZZ_MUST(status->due_at <= WALL_MAX, "due at %lld", (long long)status->due_at);
     FUZZ_MUST(status->attempt <= job->spec.max_attempts, "attempt %u of %u", status->attempt,
               job->spec.max_attempts);
@@ -328,8 +348,8 @@ void __wrap_log_fields(enum log_level level, const char *event, const struct log
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const steps[])(struct play *, struct slice *) = {
-        push,        say_done,    say_failed, say_progress, say_log,        say_dropped, say_foreign,
-        say_garbage, say_garbage, scribble,   cancel,       end_of_hostile, time_passes, honest_turn,
+        push,     say_done,  say_failed, say_progress, say_log,        say_dropped, say_foreign, say_garbage,
+        say_head, say_flood, scribble,   cancel,       end_of_hostile, time_passes, honest_turn,
     };
     struct slice script = {(const char *)data, size};
     struct play play = {.w = world_new(2, SLOTS)};

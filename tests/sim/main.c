@@ -96,7 +96,8 @@ static void tell_own(const struct store_op *op)
     const struct op_lease *lease = (const struct op_lease *)op;
     const struct op_sweep *sweep = (const struct op_sweep *)op;
     const struct op_release *release = (const struct op_release *)op;
-    static const char *const kinds[] = {"given back", "charged with a crash", "charged with a timeout"};
+    static const char *const kinds[] = {"given back", "charged with a crash", "charged with a timeout",
+                                        "given back unstarted"};
     static const char *const sweeps[] = {"due", "leases", "old", "pauses"};
     if (!sim.trace || op->code != MQ_OK)
         return;
@@ -195,6 +196,8 @@ static void set_up(uint64_t seed, const char *dir)
     };
     sim.settings = (struct dispatch_settings){
         .payload_max = 1 << 20,
+        .result_max = 1 << 20,
+        .log_line_max = 4096,
         .start_within_ms = 100,
         .cancel_grace_ms = 500,
         .timeout_grace_ms = 300,

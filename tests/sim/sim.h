@@ -69,7 +69,9 @@ struct seat {
     bool doomed; /* SIGKILL was sent */
     bool killed; /* ... by dispatch's will, for the job that was on its CPU then */
     job_id killed_for;
-    bool garbled;    /* for garbage that it sent: nothing it says is heard any more */
+    bool
+        killed_for_others; /* maybe not for that one: it holds jobs that it was told to end, or to drop, and did not */
+    bool garbled;          /* for garbage that it sent: nothing it says is heard any more */
     mono_ms dies_at; /* doomed: a process in the middle of a slow disk's work takes its time to end */
     bool talking;    /* it is not closed yet, though it sent garbage: never more than one turn */
     struct fake_job jobs[64];

@@ -20,6 +20,18 @@ static void host_write(void *owner, struct worker *worker)
     (void)worker; /* workers_read, at the turn's end */
 }
 
+static void read_frames(struct seat *seat);
+static bool is_revoked(const struct seat *seat, const struct fake_job *job);
+
+static bool owes_an_end(struct seat *seat)
+{
+    read_frames(seat);
+    for (unsigned i = 0; i < seat->job_count; i++)
+        if (seat->jobs[i].hard || is_revoked(seat, &seat->jobs[i]))
+            return true;
+    return false;
+}
+
 static void host_kill(void *owner, struct worker *worker, int signal)
 {
     struct seat *seat = worker_process(worker);
@@ -30,8 +42,10 @@ static void host_kill(void *owner, struct worker *worker, int signal)
         seat->dies_at = sim.now + (chance(50) ? 0 : dice(4000));
     if (signal != SIGKILL)
         return;
-    if (!seat->killed)
+    if (!seat->killed) {
         seat->killed_for = atomic_load(&seat->page->on_cpu);
+        seat->killed_for_others = owes_an_end(seat);
+    }
     seat->doomed = seat->killed = true;
 }
 
@@ -519,6 +533,12 @@ static void check_release(const struct op_release *op)
     if (job && !guilty && !charged && job->begun != (op->kind == RELEASE_GIVE_BACK))
         sim_wrong("worker %s ended; %s was given back as if it had %sbegun", seat->name, name_of(op->id),
                   op->kind == RELEASE_GIVE_BACK ? "" : "not ");
+    if (seat->killed && seat->killed_for_others) {
+        if (charged && op->id != seat->killed_for && !(job && job->hard))
+            sim_wrong("worker %s was killed; %s was charged, and it was never told to end it", seat->name,
+                      name_of(op->id));
+        return;
+    }
     if (guilty != charged)
         sim_wrong("worker %s ended; %s was %s, and was %scharged", seat->name, name_of(op->id),
                   guilty ? "guilty" : "not guilty", guilty ? "not " : "");

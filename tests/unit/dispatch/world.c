@@ -92,6 +92,8 @@ struct world *world_new(unsigned workers, unsigned slots)
         .dir = w->dir, .map_bytes = 16 << 20, .dead_keep_ms = 86400000, .crash_limit = 3, .nosync = true};
     w->settings = (struct dispatch_settings){
         .payload_max = 1000,
+        .result_max = 1000,
+        .log_line_max = 200,
         .start_within_ms = 100,
         .cancel_grace_ms = 5000,
         .timeout_grace_ms = 2000,
