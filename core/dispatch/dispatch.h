@@ -83,7 +83,7 @@ void dispatch_wait_stop(struct dispatch *d, struct waiter *waiter);
 /*
  * Names: job.pushed job.started job.succeeded job.failed (retrying; run_at) job.dead job.cancelled job.cancelling
  * job.expired job.lost job.released job.ready (promoted or due) job.retried job.deleted job.snoozed job.parked job.progress
- * queue.paused queue.resumed type.paused type.resumed queue.draining queue.idle_with_backlog worker.started worker.ready worker.exited
+ * queue.paused queue.resumed type.paused type.resumed queue.draining queue.idle_with_backlog queue.unserved worker.started worker.ready worker.exited
  * worker.stopping worker.begins_nothing reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
  * record.quarantined index.mended queue.mended job.edited queue.limited
  */
@@ -178,6 +178,7 @@ struct dispatch_stats {
     uint64_t poisoned;
     unsigned workers, slots, busy; /* now */
     unsigned fetchers, waiters, listeners;
+    unsigned queues_unserved; /* they have jobs, and nobody asks for them */
 };
 void dispatch_stats(struct dispatch *d, struct dispatch_stats *out);
 

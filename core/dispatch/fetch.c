@@ -28,6 +28,7 @@ static void ask_for(struct dispatch *d, struct fetch *fetch, bool only_expected)
         struct hint *hint = hint_find(d, fetch->queues[i]);
         if (!hint)
             continue;
+        unserved_fetched(d, hint);
         queues[known++] = hint;
         expected += hint_expected_by_client(hint);
     }

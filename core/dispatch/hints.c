@@ -14,6 +14,7 @@ struct hint *hint_ensure(struct dispatch *d, struct slice name)
         return hint;
     hint = mq_calloc(1, sizeof *hint);
     hint->news.name = (struct slice){mq_strdup_slice(name), name.len};
+    hint->unserved_since = MONO_NEVER;
     HASH_ADD_KEYPTR(hh, d->hints, hint->news.name.at, hint->news.name.len, hint);
     return hint;
 }
@@ -35,7 +36,8 @@ unsigned hints_trim(struct dispatch *d)
             left++;
             continue;
         }
-        hint->live = false;
+        hint->live = hint->unserved_told = false;
+        hint->unserved_since = MONO_NEVER;
         DL_DELETE(d->live, hint);
     }
     return left;

@@ -31,6 +31,9 @@ struct hint {
     unsigned asked;         /* jobs asked for by leases under way */
     int64_t turn;           /* weighted order: who has waited longest for its share */
     bool live;              /* in d->live: it has, or soon may have, something ready */
+    bool unserved_told;
+    mono_ms unserved_since; /* it has jobs, and nobody asks for them; MONO_NEVER */
+    mono_ms fetched_until;  /* a consumer fetched from it, and is expected again by then */
     struct hint *next, *prev;
     UT_hash_handle hh;
 };
@@ -226,6 +229,10 @@ int64_t crash_backoff_ms(struct dispatch *d, unsigned crashes);
 void fetches_tick(struct dispatch *d, mono_ms now);
 mono_ms fetches_next(const struct dispatch *d);
 void fetch_got(struct fetch *fetch, struct ask *ask);
+
+/* unserved.c: now and then; and whenever a consumer asks for what a queue has. */
+void unserved_tick(struct dispatch *d);
+void unserved_fetched(struct dispatch *d, struct hint *hint);
 
 struct waiting { /* all waiters of one job */
     job_id id;

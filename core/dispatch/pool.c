@@ -220,8 +220,10 @@ void pools_tick(struct dispatch *d, mono_ms now)
     bool probe = now >= d->probe_at;
     if (d->stopping || now < d->rest_until)
         return;
-    if (probe)
+    if (probe) {
         d->probe_at = now + PROBE_EVERY_MS;
+        unserved_tick(d);
+    }
     struct hint *queues[ASK_QUEUES_MAX];
     DL_FOREACH (d->pools, pool)
         if (pool->named)

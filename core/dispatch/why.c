@@ -83,8 +83,11 @@ static struct gate *gate_of_workers(struct gate *at, struct dispatch *d, struct 
         for (unsigned i = 0; i < fetch->queue_count; i++)
             fetchers += slice_equal(fetch->queues[i], queue);
     if (serving == 0 && fetchers == 0)
-        return gate(at, "no_pool", false, "no pool serves queue '%.*s' and no consumer fetches from it",
-                    SLICE_ARG(queue));
+        return gate(
+            at, "no_pool", false,
+            "no pool serves queue '%.*s' and no consumer fetches from it (name it in a pool's `queues` and "
+            "RELOAD, or FETCH from it)",
+            SLICE_ARG(queue));
     if (live == 0 && fetchers == 0)
         return gate(at, "no_worker", false, "no worker of the pools that serve queue '%.*s' is alive",
                     SLICE_ARG(queue));

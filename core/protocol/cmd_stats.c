@@ -89,6 +89,7 @@ static void add_dispatch(struct figures *figures, struct dispatch *d)
     add(figures, "listeners", stats.listeners);
     add(figures, "idle_with_backlog", (int64_t)stats.idle_with_backlog);
     add(figures, "workers_idle", (int64_t)stats.workers_idle);
+    add(figures, "queues_unserved", stats.queues_unserved);
     add(figures, "taken_back", (int64_t)stats.taken_back);
     add(figures, "workers_lost", (int64_t)stats.workers_lost);
     add(figures, "workers_killed", (int64_t)stats.workers_killed);

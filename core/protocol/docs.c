@@ -152,6 +152,7 @@ static void print_events(void)
         {"queue.draining, queue.limited", "somebody said so"},
         {"queue.idle_with_backlog",
          "jobs are ready, workers are free, and nothing was taken for some seconds"},
+        {"queue.unserved", "it has `count` ready jobs, no pool names it and no consumer fetches from it"},
         {"worker.begins_nothing", "it beats, and for some seconds began none of the jobs it was given; "
                                   "`count` of them were taken back"},
         {"worker.started, worker.ready, worker.stopping, worker.exited", "a worker process"},

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "server/check.h"
 
 /* Never NULL: whoever wrote this JSON may have left anything out. */
 static const char *text_of(json_t *row, const char *key, const char *otherwise)
@@ -39,6 +40,13 @@ enum mq_code app_check(json_t *app, struct mq_err *err)
         snprintf(more, sizeof more, " (and %zu more: moonq check lists them)", others);
     return mq_fail(err, MQ_SCRIPT, "%.100s%s: %.120s%s", text_of(first, "file", "application"), place,
                    text_of(first, "message", "does not load"), more);
+}
+
+void app_warn_pools(json_t *app, const struct config *config)
+{
+    json_t *rows = check_pools(app, config);
+    log_rows(LOG_WARN, "application.warning", rows);
+    json_decref(rows);
 }
 
 /* A whole number of the table, or unset; one that fits no field becomes one that order_check refuses. */

@@ -8,6 +8,8 @@
 
 /* Every warning and error goes to the log, one a line; SCRIPT has the first error, with file and line. */
 enum mq_code app_check(json_t *app, struct mq_err *err);
+/* What check_pools finds, to the log. */
+void app_warn_pools(json_t *app, const struct config *config);
 /* What its handlers declare. */
 void app_set_types(struct dispatch *dispatch, json_t *app);
 /* The limits of queues that moonq.lua names. */

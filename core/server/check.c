@@ -1,8 +1,10 @@
 #include "server/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "job/name.h"
 #include "runtime/child.h"
 #include "runtime/source.h"
 #include "server/config.h"
@@ -30,6 +32,87 @@ static void add_error(json_t *app, const char *app_dir, const char *message)
                                                                     "line", line, "message", message));
 }
 
+static void add_warning(json_t *rows, const char *file, int line, const char *text)
+{
+    json_array_append_new(rows, json_pack("{s:s, s:i, s:s}", "file", file, "line", line, "message", text));
+}
+
+/* A pool serves it; by name or as one of those that no pool names. */
+static bool is_served(const struct config *config, const char *queue)
+{
+    for (unsigned i = 0; i < config->pool_count; i++)
+        for (unsigned q = 0; q < config->pools[i].queue_count; q++)
+            if (strcmp(config->pools[i].queues[q].name, queue) == 0 ||
+                strcmp(config->pools[i].queues[q].name, "*") == 0)
+                return true;
+    return false;
+}
+
+static const char *queue_of(json_t *handler)
+{
+    const char *queue = json_string_value(json_object_get(handler, "queue"));
+    return queue ? queue : "default";
+}
+
+static bool is_used(json_t *handlers, const char *queue)
+{
+    const char *name;
+    json_t *handler;
+    json_object_foreach(handlers, name, handler) if (strcmp(queue_of(handler), queue) == 0) return true;
+    return strcmp(queue, "*") == 0 || strcmp(queue, "default") == 0;
+}
+
+static void find_unserved(json_t *rows, json_t *handlers, const struct config *config)
+{
+    const char *name;
+    json_t *handler;
+    char text[2 * NAME_MAX_BYTES + 200];
+    json_object_foreach(handlers, name, handler)
+    {
+        const char *queue = queue_of(handler), *file = json_string_value(json_object_get(handler, "file"));
+        if (is_served(config, queue))
+            continue;
+        snprintf(text, sizeof text,
+                 "no pool serves queue '%.*s', so jobs of this type wait for ever (name it in a pool's "
+                 "`queues` in "
+                 "moonq.lua, or \"*\")",
+                 NAME_MAX_BYTES, queue);
+        add_warning(rows, file ? file : "handlers", 0, text);
+    }
+}
+
+static void find_unused(json_t *rows, json_t *app, const struct config *config, const char *app_dir)
+{
+    json_t *handlers = json_object_get(app, "handlers");
+    char text[2 * NAME_MAX_BYTES + 200];
+    for (unsigned i = 0; i < config->pool_count; i++)
+        for (unsigned q = 0; q < config->pools[i].queue_count; q++) {
+            const char *queue = config->pools[i].queues[q].name;
+            if (is_used(handlers, queue))
+                continue;
+            snprintf(
+                text, sizeof text,
+                "pool '%.*s' names queue '%.*s', and no handler's jobs go there: only pushes that name it do",
+                NAME_MAX_BYTES, config->pools[i].name, NAME_MAX_BYTES, queue);
+            add_warning(rows, "moonq.lua",
+                        app_dir ? source_line_of(app_dir, "moonq.lua", slice_of(config->pools[i].name)) : 0,
+                        text);
+        }
+}
+
+static json_t *pool_warnings(json_t *app, const struct config *config, const char *app_dir)
+{
+    json_t *rows = json_array();
+    find_unserved(rows, json_object_get(app, "handlers"), config);
+    find_unused(rows, app, config, app_dir);
+    return rows;
+}
+
+json_t *check_pools(json_t *app, const struct config *config)
+{
+    return pool_warnings(app, config, NULL);
+}
+
 char *check_application(const char *app_dir)
 {
     char *text = child_describe(app_dir);
@@ -45,9 +128,13 @@ char *check_application(const char *app_dir)
     config_init(&config);
     if (config_read(&config, table, faults, &err) != MQ_OK) {
         json_array_foreach(faults, i, fault) add_error(app, app_dir, json_string_value(fault));
-        free(text);
-        text = json_dumps(app, 0);
+    } else if (json_is_true(json_object_get(app, "ok"))) { /* what is broken may use a queue, too */
+        json_t *warnings = pool_warnings(app, &config, app_dir);
+        json_array_extend(json_object_get(app, "warnings"), warnings);
+        json_decref(warnings);
     }
+    free(text);
+    text = json_dumps(app, 0);
     json_decref(faults);
     config_release(&config);
     json_decref(app);

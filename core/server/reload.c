@@ -94,6 +94,7 @@ static void try_new_workers(struct server *server)
         answer_all(server, code, err.text);
         return;
     }
+    app_warn_pools(loader->app, &loader->config);
     loader->starting = true;
     dispatch_set_pools(server->dispatch, loader->config.pools, loader->config.pool_count);
     fleet_start(server->fleet, &loader->config);

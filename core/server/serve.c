@@ -188,6 +188,8 @@ static enum mq_code read_application(struct server *server, json_t **app, struct
     enum mq_code code = app_check(*app, err);
     if (code == MQ_OK)
         code = config_read(&server->config, json_object_get(*app, "config"), NULL, err);
+    if (code == MQ_OK)
+        app_warn_pools(*app, &server->config);
     return code;
 }
 

@@ -56,6 +56,21 @@ describe("moonq check", function()
     assert.matches("5 errors", out, 1, true)
   end)
 
+  it("warns of a queue that no pool serves, and of one that no handler uses", function()
+    local folder = support.folder({
+      ["moonq.lua"] = "return { pools = {\n  mail = { queues = { 'mail' } },\n  other = { queues = { 'nobody' } } } }",
+      ["handlers/send.lua"] = "return { queue = 'mail', run = function() end }",
+      ["handlers/report.lua"] = "return { queue = 'reports', run = function() end }",
+      ["handlers/plain.lua"] = "return { run = function() end }",
+    })
+    local status, out = support.moonq("check", folder)
+    assert.equal(0, status)
+    assert.matches("handlers/report.lua: warning: no pool serves queue 'reports'", out, 1, true)
+    assert.matches("handlers/plain.lua: warning: no pool serves queue 'default'", out, 1, true)
+    assert.matches("moonq.lua:3: warning: pool 'other' names queue 'nobody'", out, 1, true)
+    assert.is_nil(out:find("'mail'", 1, true))
+  end)
+
   it("reports a setting that does not exist, and what was meant", function()
     local folder = support.folder({ ["moonq.lua"] = "local n = 1\nreturn {\n  poools = {} }" })
     local status, out = support.moonq("check", folder)

@@ -73,6 +73,22 @@ describe("a job", function()
     server:await("job.succeeded", function(event) return event.type == "echo" end)
   end)
 
+  it("in a queue that no pool serves waits, and the log, an event and WHY say so", function()
+    local server = support.start({ files = {
+      ["moonq.lua"] = [[return { idle_alarm = "1s", pools = { mail = { workers = 1, queues = { "mail" } } } }]],
+      ["handlers/report.lua"] = [[return { queue = "reports", run = function() return 1 end }]],
+    } })
+    local id = server.client:push("report")
+    assert.matches("no pool serves queue 'reports'", server.client:why(id).answer, 1, true)
+    assert.equal("reports", server:await("queue.unserved").queue)
+    assert.equal(1, server.client:stats().queues_unserved)
+    assert.equal("reports", server:await_log("queue.unserved").queue)
+    assert.matches("no pool serves queue 'reports', so", server:await_log("application.warning").message, 1, true)
+    support.write_file(server.app .. "/moonq.lua", [[return { pools = { mail = { workers = 1, queues = { "*" } } } }]])
+    server.client:reload()
+    server:await("job.succeeded", id)
+  end)
+
   it("without a handler waits, says why, and runs after a reload that brings one", function()
     local server = support.start({ files = files })
     local id = server.client:push("late.comer", { x = 1 }, { meta = { correlation_id = "c-7" } })

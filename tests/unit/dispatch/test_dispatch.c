@@ -1078,6 +1078,54 @@ static void backlog_beside_idle_workers_is_noticed(void **unused)
 }
 
 /* Cancelled between its lease and its parking: it is not parked then, it has ended, and who waits must hear of it. */
+static void a_queue_that_nobody_serves_is_told_of_once(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct pool_queue mail = {(char *)"mail", 1};
+    struct pool_settings pool = {
+        .name = (char *)"default", .workers = 1, .slots = 2, .queues = &mail, .queue_count = 1};
+    struct dispatch_stats stats;
+    struct frame_job job;
+    (void)unused;
+    dispatch_set_pools(w->d, &pool, 1);
+    world_push(w, "mail.send", NULL);
+    world_push(w, "a", NULL); /* to the queue "default" */
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    for (int i = 0; i < 60; i++) {
+        world_beat(w);
+        world_pass(w, 1000);
+    }
+    assert_int_equal(1, world_told(w, "queue.unserved", 0));
+    dispatch_stats(w->d, &stats);
+    assert_int_equal(1, stats.queues_unserved);
+    assert_int_equal(0, stats.idle_with_backlog); /* its pool is not at fault */
+    world_free(w);
+}
+
+static void a_consumer_serves_a_queue_too(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct pool_queue mail = {(char *)"mail", 1};
+    struct pool_settings pool = {
+        .name = (char *)"default", .workers = 1, .slots = 2, .queues = &mail, .queue_count = 1};
+    struct push_order options;
+    (void)unused;
+    dispatch_set_pools(w->d, &pool, 1);
+    order_init(&options);
+    options.queue = other_queue[0];
+    for (int i = 0; i < 10; i++)
+        world_push(w, "a", &options);
+    for (int i = 0; i < 5; i++) { /* one job after the other, while the others wait */
+        struct fetched fetched;
+        fetch_start(w, &fetched, 0);
+        world_turn(w);
+        assert_int_equal(1, fetched.count);
+        world_pass(w, 15000);
+    }
+    assert_int_equal(0, world_told(w, "queue.unserved", 0));
+    world_free(w);
+}
+
 static void a_job_cancelled_on_its_way_to_be_parked_has_ended(void **unused)
 {
     struct world *w = world_new(1, 1);
@@ -1294,6 +1342,8 @@ int main(void)
         cmocka_unit_test(a_parked_job_does_not_keep_the_loop_busy),
         cmocka_unit_test(a_blocked_fetch_gets_a_job_that_is_parked),
         cmocka_unit_test(backlog_beside_idle_workers_is_noticed),
+        cmocka_unit_test(a_queue_that_nobody_serves_is_told_of_once),
+        cmocka_unit_test(a_consumer_serves_a_queue_too),
         cmocka_unit_test(a_job_cancelled_on_its_way_to_be_parked_has_ended),
         cmocka_unit_test(a_refused_lease_gives_no_job_to_a_worker),
         cmocka_unit_test(a_progress_that_is_no_fraction_is_not_believed),
