@@ -78,6 +78,8 @@ static void on_news(void *owner, const struct store_news *news)
     d->next_sweep[SWEEP_LEASES] = news->next_lease;
     d->next_sweep[SWEEP_OLD] = news->next_old;
     d->next_sweep[SWEEP_PAUSES] = news->next_pause;
+    d->next_sweep[SWEEP_DEAD] = news->next_dead;
+    letters_level(d, news->dead_percent);
 }
 
 static void on_alarm(void *owner, const char *event, const char *text)
@@ -115,6 +117,7 @@ struct dispatch *dispatch_new(struct store *store, const struct dispatch_host *h
 void dispatch_configure(struct dispatch *d, const struct dispatch_settings *settings)
 {
     d->settings = *settings;
+    d->next_sweep[SWEEP_OLD] = d->next_sweep[SWEEP_DEAD] = 0; /* the rules may keep less than before */
 }
 
 void dispatch_free(struct dispatch *d)
@@ -171,6 +174,8 @@ struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now
     pools_tick(d, now);
     mono_ms next = watch_tick(d, wall, now);
     next = earlier(next, fetches_next(d));
+    if (now < d->letters_rest_until)
+        next = earlier(next, d->letters_rest_until);
     if (now < d->rest_until)
         next = earlier(next, d->rest_until);
     else if (d->pools && !d->stopping)

@@ -85,7 +85,8 @@ void dispatch_wait_stop(struct dispatch *d, struct waiter *waiter);
  * job.expired job.lost job.released job.ready (promoted or due) job.retried job.deleted job.snoozed job.parked job.progress
  * queue.paused queue.resumed type.paused type.resumed queue.draining queue.idle_with_backlog queue.unserved worker.started worker.ready worker.exited
  * worker.stopping worker.begins_nothing reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
- * record.quarantined index.mended queue.mended job.edited queue.limited
+ * record.quarantined index.mended queue.mended job.edited queue.limited keep.evicted dead.filling dead.archived
+ * dead.archive_failed
  */
 struct event {
     const char *name;
@@ -97,7 +98,7 @@ struct event {
     struct slice by;      /* who: queue.paused, type.paused */
     struct slice message; /* of an error, a warning; free text */
     double fraction;      /* job.progress, bulk.progress; below 0: none */
-    uint64_t count;       /* bulk.* */
+    uint64_t count;       /* bulk.*, keep.evicted, dead.archived */
 };
 struct event_listener {
     struct event_listener *next, *prev; /* dispatch's */
@@ -176,6 +177,9 @@ struct dispatch_stats {
     uint64_t taken_back;        /* jobs given to a worker that did not start them in time */
     uint64_t workers_lost, workers_killed;
     uint64_t poisoned;
+    uint64_t evicted;              /* finished records deleted before their time, for there were too many */
+    uint64_t archived;             /* dead letters that moved to the archive */
+    unsigned dead_percent;         /* of their limit; 0: none */
     unsigned workers, slots, busy; /* now */
     unsigned fetchers, waiters, listeners;
     unsigned queues_unserved; /* they have jobs, and nobody asks for them */

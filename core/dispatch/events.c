@@ -255,6 +255,8 @@ static void on_sweep(struct dispatch *d, const struct store_op *op)
     const struct op_sweep *sweep = (const struct op_sweep *)op;
     for (unsigned i = 0; i < sweep->count; i++) {
         const struct swept *one = &sweep->swept[i];
+        if (one->state == one->was)
+            continue; /* named, and nothing else */
         struct event event = event_of(d, "job.ready", one->id, op);
         event.attempt = one->attempt;
         if (one->type.at) {

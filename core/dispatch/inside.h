@@ -250,6 +250,20 @@ void bulk_chunk_done(struct store_op *op);
 void timers_tick(struct dispatch *d, wall_ms wall);
 wall_ms timers_next(const struct dispatch *d);
 
+struct sweep {
+    struct op_sweep sweep;
+    struct dispatch *d;
+};
+void timers_swept(struct store_op *op); /* the end of every sweep */
+
+/* ---- letters.c: dead letters that must go, over the archive ------------------------------------------------ */
+
+#define LETTERS_LIMIT 100 /* in one piece; each may have some hundred KiB of history */
+/* A sweep DEAD has answered. True: it was taken, the round goes on with its letters. */
+bool letters_swept(struct sweep *sweep);
+/* How full the dead letters are, in percent of their limit. */
+void letters_level(struct dispatch *d, unsigned percent);
+
 /* One store operation of dispatch's own that nobody waits for: freed when done; a refusal is logged. */
 void submit_own(struct dispatch *d, struct store_op *op);
 
@@ -273,6 +287,10 @@ struct dispatch {
     uint64_t bulk_last;
     wall_ms next_sweep[SWEEPS]; /* by op_sweep.what */
     bool sweeping[SWEEPS];
+    mono_ms letters_rest_until; /* the archive could not be written: not again before then */
+    bool dead_filling;          /* it was told, and is so still */
+    uint64_t evicted_untold;
+    mono_ms evicted_log_at;
     unsigned old_doublings; /* chunks of deletions in a row that did not suffice */
     bool jumped;      /* the wall clock did, and leases are still to be renewed: no sweep of them before */
     mono_ms watch_at; /* the next look at what runs; MONO_NEVER: nothing runs */

@@ -8,18 +8,42 @@
  */
 #define OLD_LIMIT      500
 #define OLD_LIMIT_MOST 8000 /* some 10 ms of a commit */
+#define EVICTED_LOG_MS                                                                                       \
+    60000 /* at its limit a store drops records with every commit: a line now and then will do */
 
-struct sweep {
-    struct op_sweep sweep;
-    struct dispatch *d;
-};
+static void tell_evicted(struct dispatch *d, unsigned count)
+{
+    d->stats.evicted += count;
+    d->evicted_untold += count;
+    dispatch_emit(d, &(struct event){.name = "keep.evicted",
+                                     .at = d->wall,
+                                     .type = SLICE_EMPTY,
+                                     .queue = SLICE_EMPTY,
+                                     .worker = SLICE_EMPTY,
+                                     .by = SLICE_EMPTY,
+                                     .message = SLICE("more is kept than keep_max or keep_bytes allow"),
+                                     .fraction = -1,
+                                     .count = count});
+    if (d->now < d->evicted_log_at)
+        return;
+    log_event(LOG_WARN, "keep.evicted", LOG_INT("count", (int64_t)d->evicted_untold),
+              LOG_STR("message",
+                      "finished records were deleted before their keep was over, for more were kept than "
+                      "keep_max or keep_bytes allow"));
+    d->evicted_untold = 0;
+    d->evicted_log_at = d->now + EVICTED_LOG_MS;
+}
 
-static void swept(struct store_op *op)
+void timers_swept(struct store_op *op)
 {
     struct sweep *sweep = (struct sweep *)op;
     struct dispatch *d = sweep->d;
     int what = (int)sweep->sweep.what;
+    if (what == SWEEP_DEAD && letters_swept(sweep))
+        return; /* the next step of the same round */
     d->sweeping[what] = false;
+    if (sweep->sweep.evicted)
+        tell_evicted(d, sweep->sweep.evicted);
     if (what == SWEEP_OLD)
         d->old_doublings = op->code == MQ_OK && sweep->sweep.more ? d->old_doublings + 1 : 0;
     if (op->code != MQ_OK) {
@@ -35,18 +59,26 @@ static void swept(struct store_op *op)
 
 static unsigned limit_of(const struct dispatch *d, int what)
 {
+    if (what == SWEEP_DEAD)
+        return LETTERS_LIMIT;
     if (what != SWEEP_OLD)
         return d->settings.sweep_limit;
     return d->old_doublings < 4 ? OLD_LIMIT << d->old_doublings : OLD_LIMIT_MOST;
 }
 
+/* Leases: until they are renewed after a jump of the clock. Dead letters: the archive could not be written. */
+static bool must_wait(const struct dispatch *d, int what)
+{
+    return (what == SWEEP_LEASES && d->jumped) || (what == SWEEP_DEAD && d->now < d->letters_rest_until);
+}
+
 static void sweep_if_due(struct dispatch *d, int what, wall_ms wall)
 {
-    if (d->sweeping[what] || wall < d->next_sweep[what] || (what == SWEEP_LEASES && d->jumped))
+    if (d->sweeping[what] || wall < d->next_sweep[what] || must_wait(d, what))
         return;
     struct sweep *sweep = mq_calloc(1, sizeof *sweep);
     store_op_init(&sweep->sweep.op, STORE_SWEEP, wall);
-    sweep->sweep.op.done = swept;
+    sweep->sweep.op.done = timers_swept;
     sweep->d = d;
     sweep->sweep.what = (unsigned)what;
     sweep->sweep.limit = limit_of(d, what);
@@ -68,7 +100,7 @@ wall_ms timers_next(const struct dispatch *d)
     if (d->now < d->rest_until)
         return next;
     for (int what = 0; what < SWEEPS; what++)
-        if (!d->sweeping[what] && !(what == SWEEP_LEASES && d->jumped) && d->next_sweep[what] < next)
+        if (!d->sweeping[what] && !must_wait(d, what) && d->next_sweep[what] < next)
             next = d->next_sweep[what];
     return next;
 }

@@ -94,6 +94,9 @@ static void add_dispatch(struct figures *figures, struct dispatch *d)
     add(figures, "workers_lost", (int64_t)stats.workers_lost);
     add(figures, "workers_killed", (int64_t)stats.workers_killed);
     add(figures, "poisoned", (int64_t)stats.poisoned);
+    add(figures, "evicted", (int64_t)stats.evicted);
+    add(figures, "archived", (int64_t)stats.archived);
+    add(figures, "dead_percent", stats.dead_percent);
     section_end(figures, begin, "Workers");
 }
 
@@ -151,6 +154,8 @@ static void add_store(struct figures *figures, const struct op_stats *op)
     add(figures, "readers_max", op->readers_max);
     add(figures, "oldest_reader", op->oldest_reader_ms);
     add(figures, "quarantined", (int64_t)op->quarantined);
+    add(figures, "finished_bytes", (int64_t)op->finished_bytes);
+    add(figures, "dead_bytes", (int64_t)op->dead_bytes);
     add(figures, "layout", op->layout);
     section_end(figures, begin, "Store");
 }

@@ -66,6 +66,8 @@ enum store_verb {
     STORE_LIST,   /* struct op_list */
     STORE_QUEUES, /* struct op_queues */
     STORE_STATS,  /* struct op_stats */
+    /* a read that also writes: not the store, but the archive beside it */
+    STORE_ARCHIVE, /* struct op_archive */
     STORE_VERBS,
 };
 
@@ -345,9 +347,17 @@ struct op_type {
  * What time does, a chunk: each kind looks at no more than `limit` jobs.
  * DUE: scheduled and retrying -> ready, and what should have started by now -> expired.
  * LEASES: leases that ran out -> ready, or dead if attempts are spent, or cancelled if that was asked for.
- * OLD: finished records past their keep, and dead letters past dead_keep, are deleted.
+ * OLD: finished records past their keep are deleted; and while there are more than keep_max, or they take more than
+ * keep_bytes, those whose keep ends first.
  * PAUSES: pauses whose time is over end, and what a pause of a type held is ready for all again.
+ * DEAD: dead letters past dead_keep, and the oldest of those beyond dead_max or dead_bytes. In two steps, so that none is
+ * dropped before it is archived: without `letters` those that must go are named, and stay (their state is told as
+ * JOB_DEAD); with them, those that still are dead by the same token, and still must go, are deleted.
  */
+struct letter {
+    job_id id;
+    uint64_t token; /* of its last lease: one that was retried and died again has another */
+};
 struct op_sweep {
     struct store_op op;
     enum {
@@ -355,14 +365,19 @@ struct op_sweep {
         SWEEP_LEASES,
         SWEEP_OLD,
         SWEEP_PAUSES,
+        SWEEP_DEAD,
         SWEEPS,
     } what;
     unsigned limit;
+    const struct letter *letters; /* DEAD */
+    unsigned letter_count;
     /* answers, in op.memory */
+    unsigned evicted; /* OLD: of those deleted, so many before their time, for there were too many */
     struct swept {
         job_id id;
         enum job_state was, state; /* JOB_NONE: deleted */
         uint16_t attempt;
+        uint64_t token;           /* DEAD */
         struct slice type, queue; /* if op.want_names */
     } * swept;
     unsigned count;
@@ -467,10 +482,24 @@ struct op_stats {
     uint64_t map_bytes, used_bytes, file_bytes, disk_free_bytes;
     uint64_t free_pages, page_bytes;
     unsigned readers, readers_max;
-    int64_t oldest_reader_ms; /* age of the oldest open snapshot; 0 if none */
-    uint64_t quarantined;     /* records that could not be decoded, moved aside */
-    uint64_t batch_max;       /* most operations in one commit */
+    int64_t oldest_reader_ms;            /* age of the oldest open snapshot; 0 if none */
+    uint64_t quarantined;                /* records that could not be decoded, moved aside */
+    uint64_t batch_max;                  /* most operations in one commit */
+    uint64_t finished_bytes, dead_bytes; /* what finished records and dead letters take, roughly */
     unsigned layout;
+};
+
+/*
+ * Writes these dead letters, with payload, history and log, to the archive: a file beside the store, a JSON object a line,
+ * one file a month (DIR/archive/dead-2026-11.jsonl). Answers when it is on disk. Those that are not dead any more by that
+ * token are left out. NOSPACE, NOPERM, INTERNAL: nothing was added, or lines without their end, which the next call removes.
+ */
+struct op_archive {
+    struct store_op op;
+    const struct letter *letters;
+    unsigned letter_count;
+    /* answers */
+    unsigned count; /* written */
 };
 
 /* What one collected commit changed that dispatch wants to know without asking. */
@@ -484,10 +513,12 @@ struct queue_news {
 struct store_news {
     const struct queue_news *queues; /* those touched; at open: all */
     unsigned queue_count;
-    wall_ms next_due;   /* the first moment at which a sweep DUE has work; WALL_NEVER */
-    wall_ms next_lease; /* ... a sweep LEASES */
-    wall_ms next_old;   /* ... a sweep OLD */
-    wall_ms next_pause; /* ... a sweep PAUSES; 0: at once */
+    wall_ms next_due;      /* the first moment at which a sweep DUE has work; WALL_NEVER */
+    wall_ms next_lease;    /* ... a sweep LEASES */
+    wall_ms next_old;      /* ... a sweep OLD */
+    wall_ms next_pause;    /* ... a sweep PAUSES; 0: at once */
+    wall_ms next_dead;     /* ... a sweep DEAD; 0: at once. next_old is 0 too while too much is kept */
+    unsigned dead_percent; /* of dead_max or dead_bytes, of which there are more; 0: no limit */
 };
 
 /* Who hears of commits. Called on the loop inside store_collect, before the `done` of the operation. */
@@ -501,15 +532,17 @@ struct store_listener {
 };
 
 struct store_settings {
-    const char *dir;         /* created if its parent exists */
-    uint64_t map_bytes;      /* first size of the map; it grows by doubling. 0: 64 MiB */
-    uint64_t reserve_bytes;  /* disk that pushes leave free for acknowledgements. 0: 8 MiB */
-    uint64_t queue_limit;    /* of queues without their own; QUEUE_UNLIMITED */
-    int64_t dead_keep_ms;    /* dead letters older than this are deleted; 0: never */
-    unsigned crash_limit;    /* crashes that make a job poison; 0: no number does */
-    unsigned readers;        /* reader threads; 0: everything runs inside store_flush, for tests */
-    int64_t snapshot_max_ms; /* a read may hold its snapshot so long. 0: 5000 */
-    bool nosync;             /* tests only: never wait for the disk */
+    const char *dir;               /* created if its parent exists */
+    uint64_t map_bytes;            /* first size of the map; it grows by doubling. 0: 64 MiB */
+    uint64_t reserve_bytes;        /* disk that pushes leave free for acknowledgements. 0: 8 MiB */
+    uint64_t queue_limit;          /* of queues without their own; QUEUE_UNLIMITED */
+    int64_t dead_keep_ms;          /* dead letters older than this are deleted; 0: never */
+    uint64_t keep_max, keep_bytes; /* so many finished records at most, of so many bytes; 0: any number */
+    uint64_t dead_max, dead_bytes; /* likewise dead letters */
+    unsigned crash_limit;          /* crashes that make a job poison; 0: no number does */
+    unsigned readers;              /* reader threads; 0: everything runs inside store_flush, for tests */
+    int64_t snapshot_max_ms;       /* a read may hold its snapshot so long. 0: 5000 */
+    bool nosync;                   /* tests only: never wait for the disk */
 };
 
 /*
@@ -523,7 +556,7 @@ enum mq_code store_open(struct store **out, const struct store_settings *setting
 void store_attach(struct store *store, const struct store_listener *listener, void (*wake)(void *owner),
                   void *wake_owner);
 
-/* Some settings may change while it runs: queue_limit, dead_keep_ms, crash_limit. */
+/* Some settings may change while it runs: queue_limit, dead_keep_ms, crash_limit, keep_* and dead_*. */
 void store_configure(struct store *store, const struct store_settings *settings);
 
 void store_submit(struct store *store, struct store_op *op);

@@ -1,6 +1,7 @@
 /* What the store holds, what dispatch believes and what it told, against the model. */
 #include "sim.h"
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -343,6 +344,37 @@ static void check_told(void)
     }
 }
 
+static bool is_in_file(const char *path, const char *text)
+{
+    static char bytes[4 << 20];
+    FILE *file = fopen(path, "r");
+    size_t len = file ? fread(bytes, 1, sizeof bytes - 1, file) : 0;
+    if (file)
+        fclose(file);
+    bytes[len] = '\0';
+    return strstr(bytes, text) != NULL;
+}
+
+static bool is_archived(job_id id)
+{
+    char path[600], text[JOB_ID_TEXT_BYTES];
+    glob_t found = {0};
+    bool is = false;
+    snprintf(path, sizeof path, "%s/archive/dead-*.jsonl", sim.store_settings.dir);
+    if (glob(path, 0, NULL, &found) == 0)
+        for (size_t i = 0; i < found.gl_pathc && !is; i++)
+            is = is_in_file(found.gl_pathv[i], id_format(text, id));
+    globfree(&found);
+    return is;
+}
+
+void check_archived(const struct op_sweep *sweep)
+{
+    for (unsigned i = 0; sweep->what == SWEEP_DEAD && sweep->letter_count && i < sweep->count; i++)
+        if (!is_archived(sweep->swept[i].id))
+            sim_wrong("dead letter %s is deleted, and it is not in the archive", name_of(sweep->swept[i].id));
+}
+
 /* ---- leases of workers -------------------------------------------------------------------------------------------- */
 
 static struct fake_job *worker_has(const struct model_job *job, struct seat **seat)
@@ -451,6 +483,7 @@ void check_rest(void)
         check_moment("a job that is due", model_next_due(m));
         check_moment("the end of a lease", model_next_lease(m));
         check_moment("the removal of an old record", model_next_old(m));
+        check_moment("the removal of a dead letter", model_next_dead(m));
         check_moment("the end of a pause", model_next_pause(m));
     } else if (sim.wake.mono > sim.rests_until && sim.wake.mono > sim.now + 1000) {
         sim_wrong("the disk was full, and nobody will wake to try again");

@@ -1,6 +1,7 @@
 /* sim - runs histories, each in a process of its own; shrinks one that fails, and tells it. */
 #include "sim.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,7 +99,7 @@ static void tell_own(const struct store_op *op)
     const struct op_release *release = (const struct op_release *)op;
     static const char *const kinds[] = {"given back", "charged with a crash", "charged with a timeout",
                                         "given back unstarted"};
-    static const char *const sweeps[] = {"due", "leases", "old", "pauses"};
+    static const char *const sweeps[] = {"due", "leases", "old", "pauses", "dead"};
     if (!sim.trace || op->code != MQ_OK)
         return;
     if (op->verb == STORE_LEASE)
@@ -133,8 +134,10 @@ static void on_batch(struct store_op **ops, unsigned count, bool no_space, bool 
         return;
     }
     for (unsigned i = 0; i < count; i++)
-        if (ops[i]->verb == STORE_SWEEP && ops[i]->code == MQ_OK)
+        if (ops[i]->verb == STORE_SWEEP && ops[i]->code == MQ_OK) {
             check_lost((const struct op_sweep *)ops[i]);
+            check_archived((const struct op_sweep *)ops[i]);
+        }
     sim.model.no_space = no_space;
     for (int leases = 0; leases < 2; leases++)
         for (unsigned i = 0; i < count; i++)
@@ -208,6 +211,10 @@ static void set_up(uint64_t seed, const char *dir)
     order_init(&sim.settings.defaults);
     sim.model.dead_keep_ms = sim.store_settings.dead_keep_ms;
     sim.model.crash_limit = sim.store_settings.crash_limit;
+    if (rng >> 24 & 1) { /* few, so that they are too many often */
+        sim.model.keep_max = sim.store_settings.keep_max = 2 + (rng >> 26) % 8;
+        sim.model.dead_max = sim.store_settings.dead_max = 1 + (rng >> 29) % 4;
+    }
 }
 
 void sim_run(const struct step *steps, unsigned count, uint64_t seed, const char *dir, bool trace)
@@ -241,6 +248,17 @@ static void clear_dir(const char *dir)
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
         unlink(path);
     }
+    struct dirent *entry;
+    snprintf(path, sizeof path, "%s/archive", dir);
+    DIR *archive = opendir(path);
+    while (archive && (entry = readdir(archive))) {
+        snprintf(path, sizeof path, "%s/archive/%.100s", dir, entry->d_name);
+        unlink(path);
+    }
+    if (archive)
+        closedir(archive);
+    snprintf(path, sizeof path, "%s/archive", dir);
+    rmdir(path);
 }
 
 /* True: nothing is wrong. */

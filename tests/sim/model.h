@@ -68,6 +68,8 @@ struct model {
     /* the rules, as in struct store_settings */
     uint64_t queue_limit;
     int64_t dead_keep_ms;
+    uint64_t keep_max,
+        dead_max; /* 0: any number. Bytes are not the model's: it does not know the records' lengths */
     unsigned crash_limit;
     bool no_space; /* the disk is full: what adds data is refused */
     bool guessing; /* answers are void: only the code is asked for */
@@ -94,6 +96,7 @@ struct model_job *model_first(const struct model *m, const void *with,
 wall_ms model_next_due(const struct model *m);
 wall_ms model_next_lease(const struct model *m);
 wall_ms model_next_old(const struct model *m);
+wall_ms model_next_dead(const struct model *m);
 wall_ms model_next_pause(const struct model *m);
 /* The number of the pause that is in force for this type at this moment; 0: none. */
 uint32_t model_pause_of(const struct model *m, const char *type, wall_ms now);

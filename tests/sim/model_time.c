@@ -60,23 +60,41 @@ static struct moments moments_lease(const struct model *m)
     return sorted(list);
 }
 
-/* Finished records first, then dead letters, each by time. */
-static struct moments moments_old(const struct model *m, wall_ms now)
+static bool is_finished(const struct model_job *job)
 {
-    struct moments list = {0}, dead = {0};
-    for (unsigned i = 0; i < m->job_count; i++) {
-        const struct model_job *job = &m->jobs[i];
-        if (job->state == JOB_DEAD && m->dead_keep_ms > 0)
-            add_moment(&dead, job->since + m->dead_keep_ms, job->id, false);
-        else if (model_is_final(job) && job->state != JOB_DEAD && job->due_at <= now)
-            add_moment(&list, job->due_at, job->id, false);
-    }
-    sorted(list);
-    sorted(dead);
-    for (unsigned i = 0; i < dead.count; i++)
-        add_moment(&list, dead.at[i].at, dead.at[i].id, false);
-    free(dead.at);
-    return list;
+    return model_is_final(job) && job->state != JOB_DEAD;
+}
+
+static uint64_t how_many(const struct model *m, bool dead)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < m->job_count; i++)
+        count += dead ? m->jobs[i].state == JOB_DEAD : is_finished(&m->jobs[i]);
+    return count;
+}
+
+static bool too_many(uint64_t count, uint64_t max)
+{
+    return max && count > max;
+}
+
+static struct moments moments_old(const struct model *m)
+{
+    struct moments list = {0};
+    for (unsigned i = 0; i < m->job_count; i++)
+        if (is_finished(&m->jobs[i]))
+            add_moment(&list, m->jobs[i].due_at, m->jobs[i].id, false);
+    return sorted(list);
+}
+
+/* By the moment of their death. */
+static struct moments moments_dead(const struct model *m)
+{
+    struct moments list = {0};
+    for (unsigned i = 0; i < m->job_count; i++)
+        if (m->jobs[i].state == JOB_DEAD)
+            add_moment(&list, m->jobs[i].since, m->jobs[i].id, false);
+    return sorted(list);
 }
 
 static wall_ms first_moment(struct moments list)
@@ -101,7 +119,15 @@ wall_ms model_next_lease(const struct model *m)
 
 wall_ms model_next_old(const struct model *m)
 {
-    return first_moment(moments_old(m, WALL_NEVER));
+    return too_many(how_many(m, false), m->keep_max) ? 0 : first_moment(moments_old(m));
+}
+
+wall_ms model_next_dead(const struct model *m)
+{
+    if (too_many(how_many(m, true), m->dead_max))
+        return 0;
+    wall_ms first = m->dead_keep_ms > 0 ? first_moment(moments_dead(m)) : WALL_NEVER;
+    return first == WALL_NEVER ? WALL_NEVER : first + m->dead_keep_ms;
 }
 
 /* What a sweep does to one job; answers the state it ends in. False: an earlier moment of this sweep settled it. */
@@ -109,10 +135,7 @@ static bool sweep_job(struct model *m, const struct op_sweep *op, const struct m
                       struct model_job *job, enum job_state *end)
 {
     wall_ms now = op->op.now;
-    if (op->what == SWEEP_OLD) {
-        erase(m, job);
-        *end = JOB_NONE;
-    } else if (op->what == SWEEP_LEASES) {
+    if (op->what == SWEEP_LEASES) {
         queue_of(m, job)->lost++;
         keep_attempt(job, STEP_LOST);
         *end = job->cancelling ? JOB_CANCELLED : job->attempt >= job->max_attempts ? JOB_DEAD : JOB_READY;
@@ -203,14 +226,94 @@ static enum mq_code sweep_pauses(struct model *m, const struct op_sweep *op)
     return MQ_OK;
 }
 
+/* The sweep's answer number `told` must be about this job. */
+static void expect_swept(struct model *m, const struct op_sweep *op, unsigned told,
+                         const struct model_job *before, enum job_state end)
+{
+    const struct swept *swept = told < op->count ? &op->swept[told] : NULL;
+    if (!swept || swept->id != before->id || swept->was != before->state || swept->state != end ||
+        swept->attempt != before->attempt)
+        model_wrong(m, "the sweep had to move job %s from %s to %s, and says otherwise", before->name,
+                    state_name(before->state), state_name(end));
+}
+
+static void expect_end(struct model *m, const struct op_sweep *op, unsigned told, bool more)
+{
+    if (told != op->count || more != op->more)
+        model_wrong(m, "the sweep moved %u jobs, more %d; it had to be %u, more %d", op->count, op->more,
+                    told, more);
+}
+
+static enum mq_code sweep_old(struct model *m, const struct op_sweep *op)
+{
+    struct moments list = moments_old(m);
+    unsigned told = 0, early = 0;
+    for (; told < list.count && told < op->limit; told++) {
+        bool is_early = list.at[told].at > op->op.now;
+        if (is_early && !too_many(how_many(m, false), m->keep_max))
+            break;
+        struct model_job *job = model_find(m, list.at[told].id);
+        expect_swept(m, op, told, job, JOB_NONE);
+        erase(m, job);
+        early += is_early;
+    }
+    expect_end(m, op, told, model_next_old(m) <= op->op.now);
+    if (early != op->evicted)
+        model_wrong(m, "the sweep says that %u were too many, it had to be %u", op->evicted, early);
+    free(list.at);
+    return MQ_OK;
+}
+
+static bool must_go(const struct model *m, const struct model_job *job, uint64_t without, wall_ms now)
+{
+    return (m->dead_keep_ms > 0 && job->since + m->dead_keep_ms <= now) ||
+           too_many(how_many(m, true) - without, m->dead_max);
+}
+
+static enum mq_code name_dead(struct model *m, const struct op_sweep *op)
+{
+    struct moments list = moments_dead(m);
+    unsigned told = 0;
+    for (; told < list.count && told < op->limit; told++) {
+        const struct model_job *job = model_find(m, list.at[told].id);
+        if (!must_go(m, job, told, op->op.now))
+            break;
+        expect_swept(m, op, told, job, JOB_DEAD);
+        if (told < op->count && op->swept[told].token != job->token)
+            model_wrong(m, "the sweep names job %s by another token", job->name);
+    }
+    expect_end(m, op, told, false);
+    free(list.at);
+    return MQ_OK;
+}
+
+static enum mq_code sweep_dead(struct model *m, const struct op_sweep *op)
+{
+    unsigned told = 0;
+    if (!op->letter_count)
+        return name_dead(m, op);
+    for (unsigned i = 0; i < op->letter_count; i++) {
+        struct model_job *job = model_find(m, op->letters[i].id);
+        if (!job || job->state != JOB_DEAD || job->token != op->letters[i].token ||
+            !must_go(m, job, 0, op->op.now))
+            continue;
+        expect_swept(m, op, told++, job, JOB_NONE);
+        erase(m, job);
+    }
+    expect_end(m, op, told, model_next_dead(m) <= op->op.now);
+    return MQ_OK;
+}
+
 enum mq_code apply_sweep(struct model *m, const struct store_op *head)
 {
     const struct op_sweep *op = (const struct op_sweep *)head;
     if (op->what == SWEEP_PAUSES)
         return sweep_pauses(m, op);
-    struct moments list = op->what == SWEEP_DUE      ? moments_due(m)
-                          : op->what == SWEEP_LEASES ? moments_lease(m)
-                                                     : moments_old(m, head->now);
+    if (op->what == SWEEP_OLD)
+        return sweep_old(m, op);
+    if (op->what == SWEEP_DEAD)
+        return sweep_dead(m, op);
+    struct moments list = op->what == SWEEP_DUE ? moments_due(m) : moments_lease(m);
     unsigned looked = 0, told = 0;
     bool more = false;
     for (unsigned i = 0; i < list.count && !more; i++) {
@@ -227,16 +330,9 @@ enum mq_code apply_sweep(struct model *m, const struct store_op *head)
         struct model_job before = *job;
         if (!sweep_job(m, op, &list.at[i], job, &end))
             continue;
-        const struct swept *swept = told < op->count ? &op->swept[told] : NULL;
-        told++;
-        if (!swept || swept->id != before.id || swept->was != before.state || swept->state != end ||
-            swept->attempt != before.attempt)
-            model_wrong(m, "the sweep had to move job %s from %s to %s, and says otherwise", before.name,
-                        state_name(before.state), state_name(end));
+        expect_swept(m, op, told++, &before, end);
     }
-    if (told != op->count || more != op->more)
-        model_wrong(m, "the sweep moved %u jobs, more %d; it had to be %u, more %d", op->count, op->more,
-                    told, more);
+    expect_end(m, op, told, more);
     free(list.at);
     return MQ_OK;
 }

@@ -196,6 +196,8 @@ void check_contents(bool deep);
 void check_rest(void);
 /* Before a sweep is applied: a worker that answers does not lose its jobs. */
 void check_lost(const struct op_sweep *sweep);
+/* A dead letter that goes is in the archive. */
+void check_archived(const struct op_sweep *sweep);
 void check_event(struct event_listener *listener, const struct event *event);
 void check_forget_events(void);
 

@@ -552,6 +552,7 @@ void workers_submitted(const struct ticket *ticket)
     case STORE_LEASE:
     case STORE_SWEEP:
     case STORE_MANY:
+    case STORE_ARCHIVE: /* check_archived asks for what it must do */
         break;
     case STORE_COMPLETE:
         if (is_taken(((const struct op_complete *)op)->token))

@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "store/lmdb/archive.h"
 #include "store/lmdb/lock.h"
 #include "base/alloc.h"
 
@@ -276,6 +277,8 @@ enum mq_code env_open(struct env **out, const struct store_settings *settings, s
 {
     struct env *env = mq_calloc(1, sizeof *env);
     env->lock_fd = -1;
+    env->archive_dir = archive_dir_of(settings->dir);
+    env->nosync = settings->nosync;
     init_map_lock(env);
     enum mq_code code = make_folder(settings->dir, err);
     if (code == MQ_OK)
@@ -302,6 +305,7 @@ void env_close(struct env *env)
         mdb_env_close(env->mdb);
     lock_release(env->lock_fd);
     pthread_rwlock_destroy(&env->map_lock);
+    free(env->archive_dir);
     free(env);
 }
 

@@ -21,9 +21,11 @@
 struct env {
     MDB_env *mdb;
     MDB_dbi dbi[DB_COUNT];
-    struct meta meta; /* as read at open */
-    int lock_fd;      /* holds the server lock; -1: none */
-    int fd;           /* LMDB's own descriptor of the data file */
+    struct meta meta;  /* as read at open */
+    int lock_fd;       /* holds the server lock; -1: none */
+    int fd;            /* LMDB's own descriptor of the data file */
+    char *archive_dir; /* made with its first letter */
+    bool nosync;       /* tests */
     size_t page_bytes;
     _Atomic uint64_t map_bytes;
     _Atomic uint64_t allocated_bytes; /* of the file, from its start */

@@ -95,6 +95,13 @@ static void write_meta(struct fsck *f)
         meta.last_token = f->most.last_token;
     if (meta.next_queue_no < f->most.next_queue_no)
         meta.next_queue_no = f->most.next_queue_no;
+    meta.finished_bytes = f->most.finished_bytes;
+    meta.dead_bytes = f->most.dead_bytes;
+    struct key key;
+    char sums[KEPT_BYTES];
+    key_of_kept(&key);
+    kept_write(sums, &meta);
+    put(f, DB_META, key_bytes(&key), (struct slice){sums, sizeof sums});
     int rc = layout_save_meta(f->m.root.mdb, f->env.dbi[DB_META], &meta);
     if (rc)
         txn_fail(&f->m, rc);

@@ -327,6 +327,32 @@ static void check_pause_of(struct fsck *f, job_id id, const struct job_status *s
     fsck_fix(f, &(struct fix){.what = FIX_STATUS, .id = id}, SLICE_EMPTY);
 }
 
+static uint64_t parts_bytes(struct fsck *f, enum db db, job_id id)
+{
+    struct key key;
+    struct slice found, value;
+    uint64_t bytes = 0;
+    f->walking = db;
+    key_of_part(&key, id, 0);
+    if (db == DB_RESULTS)
+        key.len = 8;
+    for (bool more = txn_seek(&f->m, db, &key, &found, &value);
+         more && found.len == key.len && be64_get(found.at) == id;
+         more = db != DB_RESULTS && txn_next(&f->m, db, &found, &value))
+        bytes += value.len;
+    return bytes;
+}
+
+/* What is kept of finished jobs is counted in bytes. */
+static void count_kept(struct fsck *f, job_id id, const struct job_status *s, size_t job_bytes)
+{
+    uint64_t *sum = s->state == JOB_DEAD ? &f->most.dead_bytes : &f->most.finished_bytes;
+    if (s->state == JOB_DEAD || s->state == JOB_SUCCEEDED || s->state == JOB_CANCELLED ||
+        s->state == JOB_EXPIRED)
+        *sum += job_bytes + parts_bytes(f, DB_RESULTS, id) + parts_bytes(f, DB_ATTEMPTS, id) +
+                parts_bytes(f, DB_LOGS, id);
+}
+
 static void check_job(struct fsck *f, job_id id, struct slice job_bytes, struct slice status_bytes)
 {
     struct job_spec spec;
@@ -351,6 +377,7 @@ static void check_job(struct fsck *f, job_id id, struct slice job_bytes, struct 
         check_queue_of(f, id, &spec, &status);
     if (!wrong)
         check_pause_of(f, id, &status);
+    count_kept(f, id, &status, job_bytes.len);
     expect_entries(f, id, &status, wrong != NULL);
 }
 
@@ -593,6 +620,9 @@ static void read_meta(struct fsck *f)
     f->meta.last_id = be64_get(value.at);
     f->meta.last_token = be64_get(value.at + 8);
     f->meta.next_queue_no = be32_get(value.at + 16);
+    key_of_kept(&key);
+    if (txn_find(&f->m, DB_META, &key, &value))
+        kept_read(&f->meta, value);
 }
 
 static void check_behind(struct fsck *f, const char *name, uint64_t says, uint64_t met)
@@ -604,6 +634,15 @@ static void check_behind(struct fsck *f, const char *name, uint64_t says, uint64
     fsck_fix(f, &(struct fix){.what = FIX_META}, SLICE_EMPTY);
 }
 
+static void check_sum(struct fsck *f, const char *what, uint64_t says, uint64_t there)
+{
+    if (says == there)
+        return;
+    fsck_problem(f, FSCK_MISCOUNTED, JOB_ID_NONE, "%s are counted as %llu bytes, and are %llu", what,
+                 (unsigned long long)says, (unsigned long long)there);
+    fsck_fix(f, &(struct fix){.what = FIX_META}, SLICE_EMPTY);
+}
+
 static void check_meta(struct fsck *f)
 {
     bool is_empty = f->report->jobs == 0 && !f->by_no && f->report->quarantined == 0;
@@ -611,6 +650,8 @@ static void check_meta(struct fsck *f)
         return; /* nothing was ever pushed */
     check_behind(f, "last id", f->meta.last_id, f->most.last_id);
     check_behind(f, "last token", f->meta.last_token, f->most.last_token);
+    check_sum(f, "finished records", f->meta.finished_bytes, f->most.finished_bytes);
+    check_sum(f, "dead letters", f->meta.dead_bytes, f->most.dead_bytes);
     check_behind(f, "next queue number", f->meta.next_queue_no, f->most.next_queue_no);
 }
 

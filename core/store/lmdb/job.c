@@ -214,6 +214,7 @@ void job_leave_unstarted(struct machine *m, struct job *job)
 {
     job_unindex(m, job->id, &job->status);
     queue_count(m, job->queue, job->status.state, -1);
+    kept_count(m, job->id, job->status.state, -1);
 }
 
 void job_leave(struct machine *m, struct job *job)
@@ -226,6 +227,7 @@ void job_leave(struct machine *m, struct job *job)
 void job_enter(struct machine *m, struct job *job)
 {
     queue_count(m, job->queue, job->status.state, +1);
+    kept_count(m, job->id, job->status.state, +1);
     job_index(m, job->id, &job->status);
     job_write(m, job);
 }
@@ -386,16 +388,18 @@ void job_record_attempt(struct machine *m, const struct job *job, enum job_step 
     txn_put(m, DB_ATTEMPTS, &key, buf_bytes(&m->record));
 }
 
-void job_set_payload(struct machine *m, job_id id, const struct job_spec *old, struct slice payload)
+void job_set_payload(struct machine *m, const struct job *job, const struct job_spec *old,
+                     struct slice payload)
 {
     struct job_spec spec = *old;
     struct key key;
     /* the old spec lies in the page that is written to: encode aside first */
     spec.payload = payload;
-    size_t len = record_spec_bytes(&spec);
+    size_t len = record_spec_bytes(&spec), before = record_spec_bytes(old);
     buf_clear(&m->record);
     record_write_spec(buf_room(&m->record, len), &spec);
     buf_grew(&m->record, len);
-    key_of_id(&key, id);
+    key_of_id(&key, job->id);
     txn_put(m, DB_JOBS, &key, buf_bytes(&m->record));
+    kept_grow(m, job->status.state, (int64_t)len - (int64_t)before);
 }

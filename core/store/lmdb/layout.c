@@ -1,5 +1,7 @@
 #include "store/lmdb/layout.h"
 
+#include "job/record.h"
+
 const char *const db_names[DB_COUNT] = {
     "meta",   "queues", "jobs",     "states",   "ready", "parked",  "held",   "due",
     "leases", "dead",   "finished", "attempts", "logs",  "results", "pauses", "quarantine",
@@ -46,6 +48,27 @@ int layout_save_meta(MDB_txn *txn, MDB_dbi dbi, const struct meta *meta)
     return mdb_put(txn, dbi, &key, &val, 0);
 }
 
+void key_of_kept(struct key *key)
+{
+    key->len = 4;
+    memcpy(key->at, "kept", 4);
+}
+
+void kept_write(char at[KEPT_BYTES], const struct meta *meta)
+{
+    be64_put(at, meta->finished_bytes);
+    be64_put(at + 8, meta->dead_bytes);
+}
+
+bool kept_read(struct meta *meta, struct slice bytes)
+{
+    if (bytes.len != KEPT_BYTES)
+        return false;
+    meta->finished_bytes = be64_get(bytes.at);
+    meta->dead_bytes = be64_get(bytes.at + 8);
+    return true;
+}
+
 /* The databases that layout 2 added are made when they are opened. */
 static int nothing(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT])
 {
@@ -53,12 +76,58 @@ static int nothing(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT])
     return 0;
 }
 
+static uint64_t *sum_of(MDB_txn *txn, MDB_dbi states, MDB_val key, struct meta *sums)
+{
+    MDB_val val;
+    struct job_status status;
+    if (mdb_get(txn, states, &(MDB_val){8, key.mv_data}, &val) ||
+        record_read_status(&status, (struct slice){val.mv_data, val.mv_size}, NULL) != MQ_OK ||
+        !state_is_final(status.state))
+        return NULL;
+    return status.state == JOB_DEAD ? &sums->dead_bytes : &sums->finished_bytes;
+}
+
+/* Adds up the lengths of all that finished jobs have in one database; its keys begin with the id. */
+static int add_lengths(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], enum db db, struct meta *sums)
+{
+    MDB_cursor *cursor;
+    MDB_val key, val;
+    int rc = mdb_cursor_open(txn, dbi[db], &cursor);
+    if (rc)
+        return rc;
+    while ((rc = mdb_cursor_get(cursor, &key, &val, MDB_NEXT)) == 0) {
+        uint64_t *sum = key.mv_size >= 8 ? sum_of(txn, dbi[DB_STATES], key, sums) : NULL;
+        if (sum)
+            *sum += val.mv_size;
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* Layout 3 counts what is kept. */
+static int count_kept(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT])
+{
+    static const enum db parts[] = {DB_JOBS, DB_RESULTS, DB_ATTEMPTS, DB_LOGS};
+    struct meta sums = {0};
+    struct key name;
+    char at[KEPT_BYTES];
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof parts / sizeof *parts; i++)
+        rc = add_lengths(txn, dbi, parts[i], &sums);
+    if (rc)
+        return rc;
+    key_of_kept(&name);
+    kept_write(at, &sums);
+    MDB_val key = {name.len, name.at}, val = {sizeof at, at};
+    return mdb_put(txn, dbi[DB_META], &key, &val, 0);
+}
+
 /* One row an old layout: what makes the next one of it, inside the transaction that opens the store. */
 static const struct migration {
     unsigned from;
     int (*run)(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT]);
 } migrations[] = {
-    {1, nothing}, {LAYOUT, NULL}, /* today's: nothing to do */
+    {1, nothing}, {2, count_kept}, {LAYOUT, NULL}, /* today's: nothing to do */
 };
 
 static enum mq_code migrate(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned from, struct mq_err *err)
@@ -133,6 +202,9 @@ static void read_meta(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], struct meta *me
         meta->last_token = be64_get((char *)val.mv_data + 8);
         meta->next_queue_no = be32_get((char *)val.mv_data + 16);
     }
+    key = name_key("kept");
+    if (mdb_get(txn, dbi[DB_META], &key, &val) == 0)
+        kept_read(meta, (struct slice){val.mv_data, val.mv_size});
     job_id last = last_id_of(txn, dbi[DB_JOBS]);
     if (last > meta->last_id)
         meta->last_id = last;

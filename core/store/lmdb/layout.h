@@ -21,18 +21,19 @@
  * Which index entries a job has follows from its status alone (job.c), so each of them can be checked, and made
  * anew. Numbers in keys are big-endian: the order of the bytes is the order of the numbers.
  *
- * This layout is number 2; 1 had no pauses of types. To change it: raise LAYOUT, add a row to the migrations in layout.c.
+ * This layout is number 3. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead. To change it: raise LAYOUT, add a row to the migrations in layout.c.
  */
 #ifndef MOONQ_STORE_LMDB_LAYOUT_H
 #define MOONQ_STORE_LMDB_LAYOUT_H
 
 #include <lmdb.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include "job/job.h"
 #include "base/bytes.h"
 #include "base/err.h"
 
-#define LAYOUT 2
+#define LAYOUT 3
 
 enum db {
     DB_META,
@@ -125,12 +126,20 @@ static inline wall_ms key_moment(struct slice key)
 /* The id in a key of this database; 0 if the key is malformed. */
 job_id key_id(enum db db, struct slice key);
 
-/* Counters that only grow; one record in meta. */
+/*
+ * What is counted over all; two records in meta: counters, which only grow, and the bytes that finished records and dead
+ * letters keep: of each its job record, result, attempts and log lines, as long as they are.
+ */
 struct meta {
     job_id last_id;
     uint64_t last_token;
     uint32_t next_queue_no;
+    uint64_t finished_bytes, dead_bytes;
 };
+#define KEPT_BYTES (8 + 8)
+void key_of_kept(struct key *key);
+void kept_write(char at[KEPT_BYTES], const struct meta *meta);
+bool kept_read(struct meta *meta, struct slice bytes);
 
 /*
  * Opens every database in the write transaction `txn`, creates what a new file lacks, migrates an older layout,

@@ -224,6 +224,7 @@ static void save_all(struct machine *m)
 {
     fresh_settle(m);
     queue_save_touched(m);
+    kept_save(m);
     if (!m->meta_changed)
         return;
     int rc = layout_save_meta(m->root.mdb, m->env->dbi[DB_META], &m->meta);
@@ -314,7 +315,7 @@ enum mq_code machine_open(struct machine *m, struct env *env, const struct rules
     memset(m, 0, sizeof *m);
     m->env = env;
     m->rules = *rules;
-    m->meta = env->meta;
+    m->meta = m->before = env->meta;
     m->undo_level = 1;
     m->at = &m->root;
     pause_forget(m);

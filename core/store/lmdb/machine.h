@@ -27,9 +27,11 @@
 
 /* ---- what may change while it runs ---- */
 struct rules {
-    uint64_t queue_limit; /* of queues without their own; QUEUE_UNLIMITED */
-    int64_t dead_keep_ms; /* 0 or less: for ever */
-    unsigned crash_limit; /* 0: crashes never make poison */
+    uint64_t queue_limit;          /* of queues without their own; QUEUE_UNLIMITED */
+    int64_t dead_keep_ms;          /* 0 or less: for ever */
+    unsigned crash_limit;          /* 0: crashes never make poison */
+    uint64_t keep_max, keep_bytes; /* finished records; 0: any number */
+    uint64_t dead_max, dead_bytes; /* dead letters */
 };
 
 /* ---- queues ---- */
@@ -280,7 +282,23 @@ void job_record_attempt(struct machine *m, const struct job *job, enum job_step 
 void job_index(struct machine *m, job_id id, const struct job_status *status);
 void job_unindex(struct machine *m, job_id id, const struct job_status *status);
 /* The payload is replaced; the rest of the spec stays. */
-void job_set_payload(struct machine *m, job_id id, const struct job_spec *spec, struct slice payload);
+void job_set_payload(struct machine *m, const struct job *job, const struct job_spec *spec,
+                     struct slice payload);
+
+/* ---- kept.c: how much finished records and dead letters take ---- */
+/* A job comes into this state (by +1) or leaves it (-1), with all its records; only final states count. */
+void kept_count(struct machine *m, job_id id, enum job_state state, int by);
+/* One of its records grows while it is in this state. */
+void kept_grow(struct machine *m, enum job_state state, int64_t bytes);
+/* With the batch. */
+void kept_save(struct machine *m);
+/* There are more than the rules allow, or they take more. */
+bool kept_finished_over(struct machine *m);
+bool kept_dead_over(struct machine *m);
+/* Likewise without the oldest `count`, which take `bytes`. */
+bool kept_dead_over_without(struct machine *m, uint64_t count, uint64_t bytes);
+uint64_t kept_bytes_of(struct machine *m, job_id id);
+unsigned kept_dead_percent(struct machine *m);
 
 /* ---- quarantine.c ---- */
 /* Moves all of a job aside, since `why`. */

@@ -98,6 +98,7 @@ static void take_out(struct machine *m, job_id id, struct slice job_bytes, struc
     }
     if (queue && state != JOB_NONE)
         queue_count(m, queue, state, -1);
+    kept_count(m, id, state, -1);
 }
 
 void quarantine_keep(struct machine *m, job_id id, const char *why, struct slice job_bytes,

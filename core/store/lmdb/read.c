@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "store/lmdb/archive.h"
 #include "job/record.h"
 
 void snapshot_init(struct snapshot *s, struct env *env, int64_t max_ms)
@@ -93,10 +94,15 @@ void read_run(struct snapshot *s, struct store_op *op, const struct figures *fig
         op->code = read_stats(s, (struct op_stats *)op);
         add_figures((struct op_stats *)op, figures, others, other_count);
         break;
+    case STORE_ARCHIVE:
+        op->code = archive_collect(s, (struct op_archive *)op);
+        break;
     default:
         mq_bug("store verb %d is not a read", (int)op->verb);
     }
     close_snapshot(s);
+    if (op->verb == STORE_ARCHIVE && op->code == MQ_OK) /* a slow disk must not keep the snapshot open */
+        op->code = archive_write(s, (struct op_archive *)op);
 }
 
 /* ---- answers ---- */

@@ -127,6 +127,18 @@ enum mq_code read_queues(struct snapshot *s, struct op_queues *op)
     return MQ_OK;
 }
 
+static void read_kept(struct snapshot *s, struct op_stats *op)
+{
+    struct key key;
+    struct slice bytes;
+    struct meta sums = {0};
+    key_of_kept(&key);
+    if (snapshot_find(s, DB_META, &key, &bytes))
+        kept_read(&sums, bytes);
+    op->finished_bytes = sums.finished_bytes;
+    op->dead_bytes = sums.dead_bytes;
+}
+
 enum mq_code read_stats(struct snapshot *s, struct op_stats *op)
 {
     MDB_envinfo info;
@@ -141,6 +153,7 @@ enum mq_code read_stats(struct snapshot *s, struct op_stats *op)
     op->readers = info.me_numreaders;
     op->readers_max = info.me_maxreaders;
     op->layout = LAYOUT;
+    read_kept(s, op);
     op->quarantined = mdb_stat(s->txn, s->env->dbi[DB_QUARANTINE], &quarantine) ? 0 : quarantine.ms_entries;
     return MQ_OK;
 }

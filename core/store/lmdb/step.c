@@ -38,7 +38,7 @@ static enum mq_code retry(struct machine *m, struct job *job, const struct job_s
                        "only a retrying job can be given a later time; this one is %s",
                        state_name(job->status.state));
     if (op->edit)
-        job_set_payload(m, job->id, spec, op->payload);
+        job_set_payload(m, job, spec, op->payload);
     job_leave(m, job);
     if (later) {
         job->status.due_at = op->run_at;
@@ -72,7 +72,7 @@ static enum mq_code delete (struct machine *m, struct job *job, const struct job
 
 static enum mq_code edit(struct machine *m, struct job *job, const struct job_spec *spec, struct op_step *op)
 {
-    job_set_payload(m, job->id, spec, op->payload);
+    job_set_payload(m, job, spec, op->payload);
     return MQ_OK;
 }
 

@@ -1,4 +1,4 @@
-/* What time does: due, expired, lost, old. Chunks; each kind reads the front of its index. */
+/* What time does: due, expired, lost, old, dead for long. Chunks; each kind reads the front of its index. */
 #include "store/lmdb/machine.h"
 
 #include "base/alloc.h"
@@ -52,6 +52,7 @@ static void fill(struct op_sweep *op, const struct job *job, const struct job_sp
     out->id = job->id;
     out->was = job->status.state;
     out->attempt = job->status.attempt;
+    out->token = job->status.token;
     out->type = keep_name(op, spec->type);
     out->queue = keep_name(op, spec->queue);
 }
@@ -107,13 +108,35 @@ static bool sweep_lease(struct machine *m, struct op_sweep *op, enum db db, cons
     return true;
 }
 
-static bool sweep_old(struct machine *m, struct op_sweep *op, enum db db, const struct place *place,
-                      struct swept *out)
+static void keep_answer(struct machine *m, struct op_sweep *op, const struct swept *swept)
+{
+    buf_add(&m->swept, swept, sizeof *swept);
+    op->count++;
+}
+
+static void run_all(struct machine *m, struct op_sweep *op, enum db db, sweep_one *one)
+{
+    for (unsigned i = 0; i < m->place_count; i++) {
+        struct swept swept = {.type = SLICE_EMPTY, .queue = SLICE_EMPTY};
+        struct place place = m->places[i];
+        if (one(m, op, db, &place, &swept))
+            keep_answer(m, op, &swept);
+    }
+}
+
+static wall_ms first_moment(struct machine *m, enum db db)
+{
+    struct slice found;
+    return txn_first(m, db, &found) && found.len >= MOMENT_KEY_BYTES ? key_moment(found) : WALL_NEVER;
+}
+
+/* ---- too old, or too many ---- */
+
+static bool erase_old(struct machine *m, struct op_sweep *op, enum db db, const struct place *place,
+                      uint32_t states, struct swept *out)
 {
     struct job job;
     struct job_spec spec;
-    uint32_t states =
-        db == DB_DEAD ? 1u << JOB_DEAD : 1u << JOB_SUCCEEDED | 1u << JOB_CANCELLED | 1u << JOB_EXPIRED;
     if (!find(m, op, db, place, &job, &spec, states))
         return false;
     fill(op, &job, &spec, out);
@@ -123,16 +146,72 @@ static bool sweep_old(struct machine *m, struct op_sweep *op, enum db db, const 
     return true;
 }
 
-static void run_all(struct machine *m, struct op_sweep *op, enum db db, unsigned from, sweep_one *one)
+/* Those past their keep; while there are too many, the next ones too. */
+static void sweep_finished(struct machine *m, struct op_sweep *op)
 {
-    for (unsigned i = from; i < m->place_count; i++) {
+    wall_ms now = op->op.now;
+    gather(m, op, DB_FINISHED, kept_finished_over(m) ? WALL_NEVER : now);
+    for (unsigned i = 0; i < m->place_count; i++) {
         struct swept swept = {.type = SLICE_EMPTY, .queue = SLICE_EMPTY};
         struct place place = m->places[i];
-        if (!one(m, op, db, &place, &swept))
-            continue;
-        buf_add(&m->swept, &swept, sizeof swept);
-        op->count++;
+        bool early = key_moment(key_bytes(&place.key)) > now;
+        if (early && !kept_finished_over(m))
+            break;
+        if (erase_old(m, op, DB_FINISHED, &place,
+                      1u << JOB_SUCCEEDED | 1u << JOB_CANCELLED | 1u << JOB_EXPIRED, &swept)) {
+            keep_answer(m, op, &swept);
+            op->evicted += early;
+        }
     }
+    op->more = first_moment(m, DB_FINISHED) <= now || kept_finished_over(m);
+}
+
+static wall_ms dead_until(const struct machine *m, wall_ms died_at)
+{
+    bool ever = m->rules.dead_keep_ms <= 0 || died_at > WALL_NEVER - m->rules.dead_keep_ms;
+    return ever ? WALL_NEVER : died_at + m->rules.dead_keep_ms;
+}
+
+/* The first look: which must go. Nothing is changed, but what cannot be read is moved aside. */
+static void name_dead(struct machine *m, struct op_sweep *op)
+{
+    uint64_t bytes = 0;
+    gather(m, op, DB_DEAD, WALL_NEVER);
+    op->more = false;
+    for (unsigned i = 0; i < m->place_count; i++) {
+        struct swept swept = {.type = SLICE_EMPTY, .queue = SLICE_EMPTY};
+        struct place place = m->places[i];
+        struct job job;
+        struct job_spec spec;
+        if (dead_until(m, key_moment(key_bytes(&place.key))) > op->op.now &&
+            !kept_dead_over_without(m, op->count, bytes))
+            break;
+        if (!find(m, op, DB_DEAD, &place, &job, &spec, 1u << JOB_DEAD))
+            continue;
+        fill(op, &job, &spec, &swept);
+        swept.state = JOB_DEAD;
+        bytes += kept_bytes_of(m, job.id);
+        keep_answer(m, op, &swept);
+    }
+}
+
+/* The second: each is looked at again, for much may have happened since. */
+static void erase_dead(struct machine *m, struct op_sweep *op)
+{
+    for (unsigned i = 0; i < op->letter_count; i++) {
+        struct swept swept = {.type = SLICE_EMPTY, .queue = SLICE_EMPTY};
+        struct place place = {.id = op->letters[i].id};
+        struct job job;
+        if (job_find(m, &job, place.id, NULL) != MQ_OK || job.status.state != JOB_DEAD ||
+            job.status.token != op->letters[i].token)
+            continue;
+        if (dead_until(m, job.status.since) > op->op.now && !kept_dead_over(m))
+            continue;
+        key_of_moment(&place.key, job.status.since, job.id);
+        if (erase_old(m, op, DB_DEAD, &place, 1u << JOB_DEAD, &swept))
+            keep_answer(m, op, &swept);
+    }
+    op->more = dead_until(m, first_moment(m, DB_DEAD)) <= op->op.now || kept_dead_over(m);
 }
 
 static void finish_answer(struct machine *m, struct op_sweep *op)
@@ -174,7 +253,7 @@ void sweep_run(struct machine *m, struct store_op *head)
 {
     struct op_sweep *op = (struct op_sweep *)head;
     wall_ms now = head->now;
-    op->count = op->ended_count = 0;
+    op->count = op->ended_count = op->evicted = 0;
     op->ended = NULL;
     op->more = false;
     fresh_settle(m);
@@ -183,23 +262,23 @@ void sweep_run(struct machine *m, struct store_op *head)
     switch (op->what) {
     case SWEEP_DUE:
         gather(m, op, DB_DUE, now);
-        run_all(m, op, DB_DUE, 0, sweep_due);
+        run_all(m, op, DB_DUE, sweep_due);
         break;
     case SWEEP_LEASES:
         gather(m, op, DB_LEASES, now);
-        run_all(m, op, DB_LEASES, 0, sweep_lease);
+        run_all(m, op, DB_LEASES, sweep_lease);
         break;
     case SWEEP_PAUSES:
         pause_sweep(m, op);
         break;
     case SWEEP_OLD:
-        gather(m, op, DB_FINISHED, now);
-        run_all(m, op, DB_FINISHED, 0, sweep_old);
-        if (m->rules.dead_keep_ms > 0 && !op->more) {
-            unsigned done = m->place_count;
-            gather(m, op, DB_DEAD, now - m->rules.dead_keep_ms);
-            run_all(m, op, DB_DEAD, done, sweep_old);
-        }
+        sweep_finished(m, op);
+        break;
+    case SWEEP_DEAD:
+        if (op->letter_count)
+            erase_dead(m, op);
+        else
+            name_dead(m, op);
         break;
     case SWEEPS:
         break;
@@ -208,20 +287,12 @@ void sweep_run(struct machine *m, struct store_op *head)
     finish_ended(m, op);
 }
 
-static wall_ms first_moment(struct machine *m, enum db db)
-{
-    struct slice found;
-    return txn_first(m, db, &found) && found.len >= MOMENT_KEY_BYTES ? key_moment(found) : WALL_NEVER;
-}
-
 void machine_next_times(struct machine *m, struct store_news *news)
 {
-    wall_ms finished = first_moment(m, DB_FINISHED);
-    wall_ms dead = m->rules.dead_keep_ms > 0 ? first_moment(m, DB_DEAD) : WALL_NEVER;
-    if (dead != WALL_NEVER)
-        dead += m->rules.dead_keep_ms;
     news->next_due = first_moment(m, DB_DUE);
     news->next_lease = first_moment(m, DB_LEASES);
-    news->next_old = finished < dead ? finished : dead;
+    news->next_old = kept_finished_over(m) ? 0 : first_moment(m, DB_FINISHED);
     news->next_pause = pause_next(m);
+    news->next_dead = kept_dead_over(m) ? 0 : dead_until(m, first_moment(m, DB_DEAD));
+    news->dead_percent = kept_dead_percent(m);
 }

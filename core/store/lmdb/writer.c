@@ -22,6 +22,10 @@ void writer_configure(struct writer *writer, const struct store_settings *settin
     writer->queue_limit = settings->queue_limit;
     writer->dead_keep_ms = settings->dead_keep_ms;
     writer->crash_limit = settings->crash_limit;
+    writer->keep_max = settings->keep_max;
+    writer->keep_bytes = settings->keep_bytes;
+    writer->dead_max = settings->dead_max;
+    writer->dead_bytes = settings->dead_bytes;
     writer->env->queue_limit = settings->queue_limit;
 }
 
@@ -31,6 +35,10 @@ static struct rules rules_now(const struct writer *writer)
         .queue_limit = writer->queue_limit,
         .dead_keep_ms = writer->dead_keep_ms,
         .crash_limit = writer->crash_limit,
+        .keep_max = writer->keep_max,
+        .keep_bytes = writer->keep_bytes,
+        .dead_max = writer->dead_max,
+        .dead_bytes = writer->dead_bytes,
     };
 }
 

@@ -31,6 +31,7 @@ struct writer {
     _Atomic uint64_t queue_limit;
     _Atomic int64_t dead_keep_ms;
     _Atomic unsigned crash_limit;
+    _Atomic uint64_t keep_max, keep_bytes, dead_max, dead_bytes;
 };
 
 enum mq_code writer_open(struct writer *writer, struct env *env, const struct store_settings *settings,

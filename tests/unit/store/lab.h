@@ -27,7 +27,8 @@ struct lab {
     wall_ms now;
     struct buf alarms; /* "event: text\n" */
     unsigned committed, news_count;
-    wall_ms next_due, next_lease, next_old, next_pause;
+    wall_ms next_due, next_lease, next_old, next_pause, next_dead;
+    unsigned dead_percent;
     uint64_t last_ready, last_waiting; /* of the queue last in the news */
     struct op_lease lease;
     struct op_get get;
@@ -65,6 +66,8 @@ static inline void on_news(void *owner, const struct store_news *news)
     lab->next_lease = news->next_lease;
     lab->next_old = news->next_old;
     lab->next_pause = news->next_pause;
+    lab->next_dead = news->next_dead;
+    lab->dead_percent = news->dead_percent;
     for (unsigned i = 0; i < news->queue_count; i++) {
         lab->last_ready = news->queues[i].ready;
         lab->last_waiting = news->queues[i].waiting;

@@ -1248,20 +1248,211 @@ static void a_lost_job_that_was_cancelled_is_cancelled(void **state)
     lab_close(lab);
 }
 
+static struct letter letters[10];
+
+/* How many dead letters must go; in `letters`. */
+static unsigned must_go(struct lab *lab, unsigned limit)
+{
+    lab_sweep(lab, SWEEP_DEAD, limit);
+    for (unsigned i = 0; i < lab->sweep.count; i++) {
+        assert_int_equal(lab->sweep.swept[i].state, JOB_DEAD);
+        letters[i] = (struct letter){lab->sweep.swept[i].id, lab->sweep.swept[i].token};
+    }
+    return lab->sweep.count;
+}
+
+/* How many of `letters` went. */
+static unsigned erase_letters(struct lab *lab, unsigned count)
+{
+    LAB_OP(lab, sweep, STORE_SWEEP);
+    lab->sweep.what = SWEEP_DEAD;
+    lab->sweep.letters = letters;
+    lab->sweep.letter_count = count;
+    assert_int_equal(lab_run(lab, &lab->sweep.op), MQ_OK);
+    return lab->sweep.count;
+}
+
 static void dead_letters_go_after_dead_keep(void **state)
 {
     (void)state;
     struct store_settings wishes = {.nosync = true, .readers = readers, .dead_keep_ms = 5000};
     struct lab *lab = lab_open_with(factory, &wishes);
     job_id id = bring_into(lab, JOB_DEAD);
-    assert_int_equal(lab->next_old, lab->now + 5000);
+    assert_int_equal(lab->next_dead, lab->now + 5000);
     lab->now += 4999;
-    lab_sweep(lab, SWEEP_OLD, 10);
-    assert_int_equal(lab_state(lab, id), JOB_DEAD);
+    assert_int_equal(must_go(lab, 10), 0);
     lab->now += 1;
-    lab_sweep(lab, SWEEP_OLD, 10);
+    assert_int_equal(must_go(lab, 10), 1);
+    assert_int_equal(letters[0].id, id);
+    assert_int_equal(lab_state(lab, id), JOB_DEAD);
+    assert_int_equal(erase_letters(lab, 1), 1);
     assert_int_equal(lab_state(lab, id), JOB_NONE);
-    assert_int_equal(lab->next_old, WALL_NEVER);
+    assert_int_equal(lab->next_dead, WALL_NEVER);
+    lab_close(lab);
+}
+
+static void beyond_their_number_the_oldest_dead_letters_go_first(void **state)
+{
+    (void)state;
+    struct store_settings wishes = {.nosync = true, .readers = readers, .dead_max = 2};
+    struct lab *lab = lab_open_with(factory, &wishes);
+    job_id ids[4];
+    for (int i = 0; i < 2; i++, lab->now++)
+        ids[i] = bring_into(lab, JOB_DEAD);
+    assert_int_equal(lab->dead_percent, 100);
+    assert_int_equal(lab->next_dead, WALL_NEVER);
+    for (int i = 2; i < 4; i++, lab->now++)
+        ids[i] = bring_into(lab, JOB_DEAD);
+    assert_int_equal(lab->dead_percent, 200);
+    assert_int_equal(lab->next_dead, 0);
+    assert_int_equal(must_go(lab, 1), 1);
+    assert_int_equal(letters[0].id, ids[0]);
+    assert_int_equal(must_go(lab, 10), 2);
+    assert_int_equal(letters[0].id, ids[0]);
+    assert_int_equal(letters[1].id, ids[1]);
+    assert_int_equal(erase_letters(lab, 2), 2);
+    assert_int_equal(lab_state(lab, ids[1]), JOB_NONE);
+    assert_int_equal(lab_state(lab, ids[2]), JOB_DEAD);
+    assert_int_equal(lab->next_dead, WALL_NEVER);
+    lab_close(lab);
+}
+
+static void a_dead_letter_that_was_named_stays_if_it_need_not_go_any_more(void **state)
+{
+    (void)state;
+    struct store_settings wishes = {.nosync = true, .readers = readers, .dead_max = 1};
+    struct lab *lab = lab_open_with(factory, &wishes);
+    job_id ids[3];
+    for (int i = 0; i < 3; i++, lab->now++)
+        ids[i] = bring_into(lab, JOB_DEAD);
+    assert_int_equal(must_go(lab, 10), 2);
+    lab_step(lab, STORE_RETRY, ids[0]); /* not dead any more */
+    lab_step(lab, STORE_DELETE, ids[2]);
+    assert_int_equal(erase_letters(lab, 2), 0); /* and the other is the only one */
+    assert_int_equal(lab_state(lab, ids[0]), JOB_READY);
+    assert_int_equal(lab_state(lab, ids[1]), JOB_DEAD);
+    lab_close(lab);
+}
+
+static void a_dead_letter_that_died_again_is_not_the_one_that_was_named(void **state)
+{
+    (void)state;
+    struct store_settings wishes = {.nosync = true, .readers = readers, .dead_max = 1};
+    struct lab *lab = lab_open_with(factory, &wishes);
+    job_id ids[2];
+    for (int i = 0; i < 2; i++, lab->now++)
+        ids[i] = bring_into(lab, JOB_DEAD);
+    assert_int_equal(must_go(lab, 10), 1);
+    lab_step(lab, STORE_RETRY, ids[0]);
+    struct leased_job *job = lab_lease(lab, "q", 1);
+    assert_int_equal(job->id, ids[0]);
+    assert_int_equal(lab_fail(lab, ids[0], job->token, FAIL_DEAD, 0), MQ_OK);
+    assert_int_equal(erase_letters(lab, 1), 0);
+    assert_int_equal(lab_state(lab, ids[0]), JOB_DEAD);
+    lab_close(lab);
+}
+
+/* One that succeeded and may stay for `keep_ms`. */
+static job_id finish_one(struct lab *lab, int64_t keep_ms, const char *result)
+{
+    struct op_push push = lab_order(lab, "q", "x");
+    push.spec.keep_ms = keep_ms;
+    lab_push_op(lab, &push);
+    struct leased_job *job = lab_lease(lab, "q", 1);
+    assert_int_equal(lab_ack(lab, push.id, job->token, result), MQ_OK);
+    return push.id;
+}
+
+static void beyond_keep_max_the_finished_records_whose_keep_ends_first_go(void **state)
+{
+    (void)state;
+    struct store_settings wishes = {.nosync = true, .readers = readers, .keep_max = 2};
+    struct lab *lab = lab_open_with(factory, &wishes);
+    job_id late = finish_one(lab, 9000, ""), early = finish_one(lab, 1000, "");
+    assert_int_equal(lab->next_old, lab->now + 1000);
+    lab_sweep(lab, SWEEP_OLD, 10);
+    assert_int_equal(lab->sweep.count, 0);
+    job_id between = finish_one(lab, 5000, "");
+    assert_int_equal(lab->next_old, 0);
+    lab_sweep(lab, SWEEP_OLD, 10);
+    assert_int_equal(lab->sweep.count, 1);
+    assert_int_equal(lab->sweep.evicted, 1);
+    assert_int_equal(lab->sweep.swept[0].id, early);
+    assert_false(lab->sweep.more);
+    assert_int_equal(lab->next_old, lab->now + 5000);
+    assert_int_equal(lab_state(lab, late), JOB_SUCCEEDED);
+    assert_int_equal(lab_state(lab, between), JOB_SUCCEEDED);
+    lab_close(lab);
+}
+
+static void chunks_of_what_is_too_much_go_on_until_it_is_not(void **state)
+{
+    (void)state;
+    struct store_settings wishes = {.nosync = true, .readers = readers};
+    struct lab *lab = lab_open_with(factory, &wishes);
+    for (int i = 0; i < 10; i++)
+        finish_one(lab, 9000 + i, "");
+    lab->settings.keep_max = 3;
+    store_configure(lab->store, &lab->settings);
+    for (int left = 10; left > 3; left -= left > 5 ? 2 : left - 3) {
+        lab_sweep(lab, SWEEP_OLD, 2);
+        assert_int_equal(lab->sweep.count, left > 4 ? 2 : 1);
+        assert_int_equal(lab->sweep.more, left > 5);
+    }
+    assert_int_equal(lab_queue(lab, "q")->counts.in_state[JOB_SUCCEEDED], 3);
+    lab_close(lab);
+}
+
+static uint64_t finished_bytes(struct lab *lab)
+{
+    LAB_OP(lab, stats, STORE_STATS);
+    assert_int_equal(lab_run(lab, &lab->stats.op), MQ_OK);
+    return lab->stats.finished_bytes;
+}
+
+static void beyond_keep_bytes_finished_records_go_by_what_they_take(void **state)
+{
+    (void)state;
+    static char result[20001];
+    struct store_settings wishes = {.nosync = true, .readers = readers, .keep_bytes = 50000};
+    struct lab *lab = lab_open_with(factory, &wishes);
+    memset(result, 'r', sizeof result - 1);
+    job_id first = finish_one(lab, 1000, result), second = finish_one(lab, 2000, result);
+    uint64_t bytes = finished_bytes(lab);
+    assert_true(bytes > 40000 && bytes < 42000);
+    assert_int_equal(lab->next_old, lab->now + 1000);
+    finish_one(lab, 3000, result);
+    assert_int_equal(lab->next_old, 0);
+    lab_sweep(lab, SWEEP_OLD, 10);
+    assert_int_equal(lab->sweep.evicted, 1);
+    assert_int_equal(lab_state(lab, first), JOB_NONE);
+    assert_int_equal(lab_state(lab, second), JOB_SUCCEEDED);
+    assert_int_equal(finished_bytes(lab), bytes);
+    lab_reopen(lab);
+    assert_int_equal(finished_bytes(lab), bytes);
+    lab->now += 9000;
+    lab_sweep(lab, SWEEP_OLD, 10);
+    assert_int_equal(finished_bytes(lab), 0);
+    lab_close(lab);
+}
+
+static void an_edited_dead_letter_is_counted_as_long_as_it_is_now(void **state)
+{
+    (void)state;
+    static char payload[30001];
+    struct store_settings wishes = {.nosync = true, .readers = readers, .dead_bytes = 50000};
+    struct lab *lab = lab_open_with(factory, &wishes);
+    memset(payload, 'p', sizeof payload - 1);
+    job_id id = bring_into(lab, JOB_DEAD);
+    unsigned before = lab->dead_percent;
+    assert_true(before < 10);
+    LAB_OP(lab, step, STORE_EDIT);
+    lab->step.id = id;
+    lab->step.payload = slice_of(payload);
+    assert_int_equal(lab_run(lab, &lab->step.op), MQ_OK);
+    assert_true(lab->dead_percent >= 60);
+    lab_step(lab, STORE_RETRY, id);
+    assert_int_equal(lab->dead_percent, 0);
     lab_close(lab);
 }
 
@@ -1871,7 +2062,7 @@ static void the_figures_of_the_store_add_up(void **state)
     assert_int_equal(lab->stats.operations, 2);
     assert_int_equal(lab->stats.batch_max, 1);
     assert_int_equal(lab->stats.quarantined, 0);
-    assert_int_equal(lab->stats.layout, 2);
+    assert_int_equal(lab->stats.layout, 3);
     assert_true(lab->stats.used_bytes > 0 && lab->stats.map_bytes >= lab->stats.used_bytes);
     assert_true(lab->stats.file_bytes >= lab->stats.used_bytes);
     lab_close(lab);
@@ -1954,6 +2145,13 @@ static const struct CMUnitTest tests[] = {
     T(a_lease_that_ran_out_spends_the_attempt),
     T(a_lost_job_that_was_cancelled_is_cancelled),
     T(dead_letters_go_after_dead_keep),
+    T(beyond_their_number_the_oldest_dead_letters_go_first),
+    T(a_dead_letter_that_was_named_stays_if_it_need_not_go_any_more),
+    T(a_dead_letter_that_died_again_is_not_the_one_that_was_named),
+    T(beyond_keep_max_the_finished_records_whose_keep_ends_first_go),
+    T(chunks_of_what_is_too_much_go_on_until_it_is_not),
+    T(beyond_keep_bytes_finished_records_go_by_what_they_take),
+    T(an_edited_dead_letter_is_counted_as_long_as_it_is_now),
     T(a_hundred_thousand_jobs_due_at_the_same_moment_all_become_ready),
     T(a_parked_job_is_passed_over_by_workers_until_unparked),
     T(a_parked_job_that_nobody_began_expires),

@@ -343,6 +343,13 @@ static void queue_miscounted(struct file *f, const struct world *w)
 {
     put_queue(f, w->queue_no, "mail", 4711);
 }
+static void sums_wrong(struct file *f, const struct world *w)
+{
+    char at[KEPT_BYTES];
+    (void)w;
+    kept_write(at, &(struct meta){.finished_bytes = 8, .dead_bytes = 9});
+    put(f, DB_META, "kept", 4, at, sizeof at);
+}
 /* Nobody's number, though the job says which queue it is of. */
 static void status_of_no_queue(struct file *f, const struct world *w)
 {
@@ -455,6 +462,8 @@ static const struct row {
     {"a queue record is gone", queue_gone, FSCK_QUEUE_MISSING, "'mail'", true},
     {"a queue has two records", queue_twice, FSCK_QUEUE_TWICE, "number 77", false},
     {"a queue counts wrong", queue_miscounted, FSCK_MISCOUNTED, "4711 ready (there are 4)", true},
+    {"the bytes that are kept are counted wrong", sums_wrong, FSCK_MISCOUNTED,
+     "dead letters are counted as 9 bytes", false},
     {"a status names no queue", status_of_no_queue, FSCK_QUEUE_OTHER, "number 99", false},
     {"a status names another queue", status_of_other_queue, FSCK_QUEUE_OTHER, "'other'", false},
     {"a status has another priority", other_priority, FSCK_QUEUE_OTHER, "its status says 1", false},
@@ -466,7 +475,7 @@ static const struct row {
     {"an attempt is nobody's", attempt_of_nobody, FSCK_ORPHAN, "'attempts'", true},
     {"a log line is nobody's", log_of_nobody, FSCK_ORPHAN, "'logs'", true},
     {"a result is nobody's", result_of_nobody, FSCK_ORPHAN, "'results'", true},
-    {"an attempt cannot be read", attempt_unreadable, FSCK_PART_UNREADABLE, "attempt record", true},
+    {"an attempt cannot be read", attempt_unreadable, FSCK_PART_UNREADABLE, "attempt record", false},
     {"a log line cannot be read", log_unreadable, FSCK_PART_UNREADABLE, "a log line", true},
 };
 

@@ -201,7 +201,7 @@ static void a_newer_layout_is_refused_with_both_numbers(void **state)
     set_layout(dir, 7, 4);
     assert_int_equal(open_dir(dir, &err), MQ_BADARG);
     assert_non_null(strstr(err.text, "layout 7"));
-    assert_non_null(strstr(err.text, "up to 2"));
+    assert_non_null(strstr(err.text, "up to 3"));
     set_layout(dir, 0, 4); /* older than the first: nothing migrates it */
     assert_int_equal(open_dir(dir, &err), MQ_BADARG);
     set_layout(dir, 2, 3);
@@ -260,7 +260,36 @@ static void a_store_of_layout_1_is_migrated_and_its_pauses_stand(void **state)
     assert_int_equal(lab_lease(lab, "q", 1)->id, id);
     LAB_OP(lab, stats, STORE_STATS);
     lab_run(lab, &lab->stats.op);
-    assert_int_equal(lab->stats.layout, 2);
+    assert_int_equal(lab->stats.layout, 3);
+    lab_close(lab);
+}
+
+static void a_store_of_layout_2_is_migrated_and_what_it_keeps_is_counted(void **state)
+{
+    (void)state;
+    struct lab *lab = lab_open_with(&lmdb_factory, NULL);
+    struct file file;
+    MDB_val key = {4, "kept"};
+    for (int i = 0; i < 4; i++) {
+        job_id id = lab_push(lab, "q", "some payload");
+        struct leased_job *job = lab_lease(lab, "q", 1);
+        if (i % 2)
+            assert_int_equal(lab_ack(lab, id, job->token, "some result"), MQ_OK);
+        else
+            assert_int_equal(lab_fail(lab, id, job->token, FAIL_DEAD, 0), MQ_OK);
+    }
+    lab_push(lab, "q", "and one that waits");
+    store_close(lab->store);
+    lab->store = NULL;
+    assert_int_equal(lmdb_check(lab->settings.dir), 5);
+    file_open(&file, lab->settings.dir);
+    assert_int_equal(mdb_del(file.txn, file.dbi[DB_META], &key, NULL), 0);
+    file_close(&file);
+    set_layout(lab->settings.dir, 2, 4);
+    lab_reopen(lab);
+    store_close(lab->store);
+    lab->store = NULL;
+    assert_int_equal(lmdb_check(lab->settings.dir), 5);
     lab_close(lab);
 }
 
@@ -318,6 +347,7 @@ int main(void)
         cmocka_unit_test(a_file_that_is_no_store_is_refused),
         cmocka_unit_test(a_newer_layout_is_refused_with_both_numbers),
         cmocka_unit_test(a_store_of_layout_1_is_migrated_and_its_pauses_stand),
+        cmocka_unit_test(a_store_of_layout_2_is_migrated_and_what_it_keeps_is_counted),
         cmocka_unit_test(a_folder_that_is_not_writable_is_refused),
         cmocka_unit_test(the_worst_counters_never_repeat_an_id),
     };

@@ -89,6 +89,7 @@ static void live_on(struct lab *lab)
         lab_sweep(lab, SWEEP_DUE, 100);
         lab_sweep(lab, SWEEP_LEASES, 100);
         lab_sweep(lab, SWEEP_OLD, 100);
+        lab_sweep(lab, SWEEP_DEAD, 100);
         struct leased_job *job = lab_lease(lab, "q", 100);
         for (unsigned j = 0; job && j < lab->lease.count; j++) {
             assert_int_equal(lab_ack(lab, lab->lease.jobs[j].id, lab->lease.jobs[j].token, ""), MQ_OK);
@@ -222,9 +223,11 @@ static void a_stray_index_entry_is_removed_by_whoever_meets_it(void **state)
     lab_sweep(lab, SWEEP_DUE, 10);
     lab_sweep(lab, SWEEP_LEASES, 10);
     lab_sweep(lab, SWEEP_OLD, 10);
+    lab_sweep(lab, SWEEP_DEAD, 10);
     assert_int_equal(lab->next_due, WALL_NEVER);
     assert_int_equal(lab->next_lease, WALL_NEVER);
     assert_int_equal(lab->next_old, WALL_NEVER);
+    assert_int_equal(lab->next_dead, WALL_NEVER);
     assert_int_equal(lab_lease(lab, "q", 10)->id, good);
     lab_push(lab, "q", "y");
     assert_non_null(lab_lease(lab, "q", 10));
