@@ -42,7 +42,9 @@ struct job_spec {
     uint32_t timeout_ms; /* one attempt may take so long */
     uint32_t lease_ms;   /* a sign of life is due so often */
     uint16_t max_attempts;
-    uint8_t priority; /* 0 first, 9 last */
+    uint8_t priority;      /* 0 first, 9 last */
+    struct slice schedule; /* the cron entry that made it; empty for none */
+    wall_ms planned_at;    /* ... and the moment that it stands for */
 };
 
 /* What changes at every step. */

@@ -5,6 +5,7 @@
 /* Formats on disk. Never reuse a number. */
 enum {
     SPEC_FORMAT = 1,
+    SPEC_FORMAT_SCHEDULE = 3, /* as 1, and the schedule that made it */
     STATUS_FORMAT = 1,
     STATUS_FORMAT_HELD = 2, /* as 1, and the number of the pause that holds it: few jobs need these bytes */
     ATTEMPT_FORMAT = 1,
@@ -55,13 +56,13 @@ static char *put_string(char *at, struct slice s)
 size_t record_spec_bytes(const struct job_spec *spec)
 {
     return SPEC_FIXED_BYTES + 5 * 4 + spec->type.len + spec->queue.len + spec->payload.len + spec->meta.len +
-           spec->tags.len + SUM_BYTES;
+           spec->tags.len + (spec->schedule.len ? 4 + spec->schedule.len + 8 : 0) + SUM_BYTES;
 }
 
 void record_write_spec(char *start, const struct job_spec *spec)
 {
     char *at = start;
-    *at++ = SPEC_FORMAT;
+    *at++ = spec->schedule.len ? SPEC_FORMAT_SCHEDULE : SPEC_FORMAT;
     *at++ = (char)spec->priority;
     be16_put(at, spec->max_attempts);
     be32_put(at + 2, spec->timeout_ms);
@@ -74,16 +75,22 @@ void record_write_spec(char *start, const struct job_spec *spec)
     at = put_string(at, spec->payload);
     at = put_string(at, spec->meta);
     at = put_string(at, spec->tags);
+    if (spec->schedule.len) {
+        at = put_string(at, spec->schedule);
+        be64_put(at, (uint64_t)spec->planned_at);
+        at += 8;
+    }
     be32_put(at, sum_of(start, (size_t)(at - start)));
 }
 
 enum mq_code record_read_spec(struct job_spec *out, struct slice bytes, struct mq_err *err)
 {
     struct reader body;
-    enum mq_code code = open_record(&body, bytes, SPEC_FORMAT, "job", err);
+    bool scheduled = bytes.len && bytes.at[0] == SPEC_FORMAT_SCHEDULE;
+    enum mq_code code = open_record(&body, bytes, scheduled ? SPEC_FORMAT_SCHEDULE : SPEC_FORMAT, "job", err);
     if (code != MQ_OK)
         return code;
-    struct job_spec spec;
+    struct job_spec spec = {.schedule = SLICE_EMPTY};
     spec.priority = reader_u8(&body);
     spec.max_attempts = reader_u16(&body);
     spec.timeout_ms = reader_u32(&body);
@@ -96,6 +103,12 @@ enum mq_code record_read_spec(struct job_spec *out, struct slice bytes, struct m
     spec.payload = reader_string(&body);
     spec.meta = reader_string(&body);
     spec.tags = reader_string(&body);
+    if (scheduled) {
+        spec.schedule = reader_string(&body);
+        spec.planned_at = (wall_ms)reader_u64(&body);
+        if (!body.short_ && !spec.schedule.len)
+            return mq_fail(err, MQ_INTERNAL, "job record names a schedule without a name");
+    }
     code = close_record(&body, "job", err);
     if (code == MQ_OK)
         *out = spec;

@@ -83,22 +83,24 @@ static void print_report(const struct fsck_command *command, const struct fsck_r
         printf("%llu %s found%s.", problems, problems == 1 ? "problem" : "problems",
                command->repair ? ", which no repair can mend: restore a backup"
                                : " (--repair mends what it can)");
-    printf(
-        " %llu jobs in %llu queues, %llu index entries, %llu in quarantine; %llu pages, %llu of them free.\n",
-        (unsigned long long)report->jobs, (unsigned long long)report->queues,
-        (unsigned long long)report->entries, (unsigned long long)report->quarantined,
-        (unsigned long long)report->pages, (unsigned long long)report->pages_free);
+    printf(" %llu jobs in %llu queues, %llu schedules, %llu index entries, %llu in quarantine; %llu pages, "
+           "%llu of them free.\n",
+           (unsigned long long)report->jobs, (unsigned long long)report->queues,
+           (unsigned long long)report->schedules, (unsigned long long)report->entries,
+           (unsigned long long)report->quarantined, (unsigned long long)report->pages,
+           (unsigned long long)report->pages_free);
 }
 
 static void print_json(struct fsck_command *command, const struct fsck_report *report)
 {
     json_t *answer =
-        json_pack("{s:s, s:b, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "folder", command->dir,
+        json_pack("{s:s, s:b, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "folder", command->dir,
                   "clean", report->problems == 0, "problem_count", (json_int_t)report->problems, "left",
                   (json_int_t)report->left, "mended", (int)report->mended, "jobs", (json_int_t)report->jobs,
-                  "queues", (json_int_t)report->queues, "entries", (json_int_t)report->entries, "quarantined",
-                  (json_int_t)report->quarantined, "pages", (json_int_t)report->pages, "pages_free",
-                  (json_int_t)report->pages_free, "problems", command->problems);
+                  "queues", (json_int_t)report->queues, "schedules", (json_int_t)report->schedules, "entries",
+                  (json_int_t)report->entries, "quarantined", (json_int_t)report->quarantined, "pages",
+                  (json_int_t)report->pages, "pages_free", (json_int_t)report->pages_free, "problems",
+                  command->problems);
     json_dumpf(answer, stdout, 0);
     putchar('\n');
     json_decref(answer);

@@ -40,6 +40,9 @@
     X(ORPHAN, "orphan", "It would stay for ever.", "removed")                                                \
     X(PART_UNREADABLE, "part_unreadable", "A line of the job's history is lost.", "removed")                 \
     X(MALFORMED, "malformed", "No job can be found under such a key.", "moved to quarantine or removed")     \
+    X(SCHEDULE_UNREADABLE, "schedule_unreadable", "The cron entry does not fire.",                           \
+      "removed; the application's file sets its own anew")                                                   \
+    X(TICK_TWICE, "tick_twice", "A planned moment may have become two jobs.", NULL)                          \
     X(PAGES, "pages", "The file's pages are damaged, below all records.", NULL)                              \
     X(CUT, "cut", "The file is shorter than its last commit says: a part is missing.", NULL)
 
@@ -70,11 +73,11 @@ struct fsck_settings {
 };
 
 struct fsck_report {
-    uint64_t jobs, queues, entries, quarantined; /* there */
-    uint64_t pages, pages_free;                  /* of the file, up to the last that was ever used */
-    uint64_t problems;                           /* found */
-    uint64_t left;                               /* of them, after a repair: what it could not mend */
-    bool mended;                                 /* a repair was written */
+    uint64_t jobs, queues, schedules, entries, quarantined; /* there */
+    uint64_t pages, pages_free; /* of the file, up to the last that was ever used */
+    uint64_t problems;          /* found */
+    uint64_t left;              /* of them, after a repair: what it could not mend */
+    bool mended;                /* a repair was written */
 };
 
 /*

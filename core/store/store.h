@@ -57,15 +57,19 @@ enum store_verb {
     STORE_MANY,      /* struct op_many: a step for all that a filter finds */
     STORE_QUEUE,     /* struct op_queue: pause, resume, drain, limit */
     STORE_TYPE,      /* struct op_type: pause and resume a job type */
-    STORE_SWEEP,     /* struct op_sweep: what time does: due, expired, lost, old */
-    STORE_UNPARK,    /* struct op_unpark */
-    STORE_RECOVER,   /* struct op_recover: at start, leases of workers that are gone */
-    STORE_GROUP,     /* struct op_group: several changes, all or none */
+    STORE_SCHEDULE,  /* struct op_schedule: sets, ends, pauses a cron entry */
+    STORE_TICK, /* struct op_tick: a planned moment of an entry is over: it has become a job, or it has not */
+    STORE_SWEEP,   /* struct op_sweep: what time does: due, expired, lost, old */
+    STORE_UNPARK,  /* struct op_unpark */
+    STORE_RECOVER, /* struct op_recover: at start, leases of workers that are gone */
+    STORE_GROUP,   /* struct op_group: several changes, all or none */
     /* reads, each of one snapshot */
-    STORE_GET,    /* struct op_get */
-    STORE_LIST,   /* struct op_list */
-    STORE_QUEUES, /* struct op_queues */
-    STORE_STATS,  /* struct op_stats */
+    STORE_GET,       /* struct op_get */
+    STORE_LIST,      /* struct op_list */
+    STORE_QUEUES,    /* struct op_queues */
+    STORE_STATS,     /* struct op_stats */
+    STORE_SCHEDULES, /* struct op_schedules */
+    STORE_TICKS,     /* struct op_ticks */
     /* a read that also writes: not the store, but the archive beside it */
     STORE_ARCHIVE, /* struct op_archive */
     STORE_VERBS,
@@ -471,6 +475,155 @@ struct op_queues {
     unsigned count;
     struct type_pause *types; /* those that are paused, in the order in which they were */
     unsigned type_count;
+};
+
+/* ---- schedules: cron entries, and the ledger of their ticks -------------------------------------------------- */
+
+/*
+ * The store evaluates no cron: an entry's definition is bytes to it, and the next planned moment is told to it. It
+ * keeps the promise that makes a tick an identity: each planned moment of an entry is decided once, in one commit with
+ * the job that it becomes, with its row in the ledger, and with the next planned moment. Moments of an entry only grow.
+ */
+#define SCHEDULES_MAX         10000 /* entries, those that have ended too: each costs the loop some memory */
+#define SCHEDULE_BYTES_MAX    (64 << 10) /* of a definition: it is written at every tick */
+#define SCHEDULE_KEEP_DEFAULT 1000       /* rows of an entry's ledger */
+#define SCHEDULE_KEEP_MAX     10000
+#define TICK_NOTE_MAX         300 /* bytes */
+
+/* On disk. */
+enum schedule_source {
+    SCHEDULE_OF_FILE = 1,    /* the application's schedules.lua owns it */
+    SCHEDULE_OF_COMMAND = 2, /* CRON SET */
+};
+
+/* What became of a planned moment. On disk: never renumbered. */
+enum tick_outcome {
+    TICK_FIRED = 1,     /* a job, in time */
+    TICK_CAUGHT_UP = 2, /* a job, late: the server was down, or busy */
+    TICK_WAITED = 3,    /* a job, after the one before it had ended */
+    TICK_REPLACED = 4,  /* a job, and the one before it was cancelled */
+    TICK_RUN = 5,       /* a job, because a person wanted one: no planned moment */
+    TICK_SKIPPED = 6,   /* the job before it had not ended */
+    TICK_MISSED = 7,    /* too late for the entry's rule of catching up */
+    TICK_MERGED = 8,    /* a step of the clock made several due at once: a later one stands for it */
+    TICK_PAUSED = 9,    /* the entry was paused */
+    TICK_FAILED = 10,   /* no job could be made: see the note */
+    TICK_OUTCOMES = 11,
+};
+/* A job came of it. */
+static inline bool tick_made_job(enum tick_outcome outcome)
+{
+    return outcome >= TICK_FIRED && outcome <= TICK_RUN;
+}
+const char *tick_outcome_name(enum tick_outcome outcome); /* "caught_up" */
+
+/* A row of the ledger: one moment, or several in a row of which the same became. */
+struct tick_row {
+    uint64_t no; /* of the entry's rows, from 0 */
+    enum tick_outcome outcome;
+    wall_ms planned, until; /* first and last moment */
+    uint32_t count;         /* of moments */
+    bool more;              /* at least so many: nobody counted on */
+    wall_ms at;             /* when it was decided */
+    job_id job;             /* JOB_ID_NONE: none */
+    struct slice note;
+};
+
+struct schedule_view {
+    struct slice name, definition;
+    enum schedule_source source;
+    bool ended; /* only its ledger is left */
+    struct pause_view pause;
+    uint64_t revision;              /* grows with each change but ticks */
+    wall_ms since;                  /* it was set, first or again after it had ended */
+    wall_ms planned;                /* the next moment; WALL_NEVER: none */
+    wall_ms last;                   /* the last that was decided; 0: none */
+    job_id job;                     /* the newest that came of it */
+    uint64_t fired;                 /* moments that became a job, since `since` */
+    uint64_t counts[TICK_OUTCOMES]; /* moments ever, by what became of them */
+    uint64_t rows, kept;            /* of the ledger: ever, and still there */
+};
+
+/*
+ * SET creates the entry or gives it a new definition; a pause stays. END keeps the ledger, ERASE does not. CONFLICT:
+ * the entry is not at `revision` any more, or a command wants to change what the file owns; the file takes what a command
+ * has set. BADARG: a planned moment that is not later than the last. NOTFOUND, FULL, TOOBIG, NOSPACE.
+ */
+struct op_schedule {
+    struct store_op op;
+    struct slice name;
+    enum {
+        SCHEDULE_SET,
+        SCHEDULE_END,
+        SCHEDULE_ERASE, /* of an ended one too */
+        SCHEDULE_PAUSE,
+        SCHEDULE_RESUME,
+        SCHEDULE_REPLAN, /* another next moment: time zones have changed */
+    } change;
+    enum schedule_source source; /* who asks: SET, END, ERASE */
+    uint64_t revision;           /* 0: whatever it is */
+    struct slice definition;     /* SET */
+    wall_ms planned;             /* SET, RESUME, REPLAN */
+    struct slice reason, by;     /* PAUSE: as in op_queue */
+    wall_ms until;
+    struct tick_row passed; /* RESUME: the moments of the pause, for the ledger; count 0: none */
+    /* answer, in op.memory: as it is now; of ERASE void */
+    struct schedule_view view;
+};
+
+enum overlap {
+    OVERLAP_ALLOW,
+    OVERLAP_SKIP,
+    OVERLAP_QUEUE,   /* BUSY while the job before it has not ended: ask again then */
+    OVERLAP_REPLACE, /* cancels the job before it */
+    OVERLAPS,
+};
+
+/*
+ * Decides the entry's planned moment. CONFLICT: it is not what is planned (any more): read the entry again. If the push
+ * is refused, so is the tick, with that code, and nothing happens.
+ */
+struct op_tick {
+    struct store_op op;
+    struct slice name;
+    uint64_t revision;
+    struct tick_row
+        row;      /* outcome, planned, until, count, more, note. With RUN, or `extra`, the plan stays */
+    bool extra;   /* not planned from the entry's times, but later than its last: a start of the server */
+    wall_ms next; /* the next planned moment, later than row.until; WALL_NEVER */
+    enum overlap overlap; /* of those that make a job, but RUN */
+    uint32_t keep;        /* rows that the ledger keeps */
+    struct op_push *push; /* of those that make a job; its spec.schedule is filled in by the caller */
+    /* answers; the view in op.memory */
+    enum tick_outcome outcome;   /* SKIPPED or REPLACED, where the overlap says so */
+    job_id before;               /* the job that had not ended; JOB_ID_NONE */
+    enum job_state before_state; /* now */
+    uint64_t holds;              /* REPLACED: the token of whoever runs it and must be told; 0 */
+    struct schedule_view view;
+};
+
+/* Entries by name. With `name` that one: NOTFOUND. */
+struct op_schedules {
+    struct store_op op;
+    struct slice name;
+    struct slice after; /* else: those behind this name */
+    unsigned limit;
+    /* answers, in op.memory */
+    struct schedule_view *schedules;
+    unsigned count;
+    bool more;
+};
+
+/* An entry's ledger, newest first. NOTFOUND: no such entry. */
+struct op_ticks {
+    struct store_op op;
+    struct slice name;
+    uint64_t before; /* rows with lower numbers only; 0: from the newest */
+    unsigned limit;
+    /* answers, in op.memory */
+    struct tick_row *rows;
+    unsigned count;
+    bool more; /* there are older ones */
 };
 
 /* Figures of the store itself; the counters of jobs are in op_queues. */

@@ -71,6 +71,9 @@ struct tally *fsck_queue_add(struct fsck *f, uint32_t no);
 void fsck_queue_name(struct fsck *f, struct tally *tally, struct slice name);
 void fsck_forget(struct fsck *f);
 
+/* fsck_schedules.c: cron entries and their ledgers. */
+void fsck_schedules(struct fsck *f);
+
 /* fsck_mend.c: notes, and does what was noted, in the write transaction of m. */
 void fsck_fix(struct fsck *f, const struct fix *fix, struct slice text);
 void fsck_mend(struct fsck *f);

@@ -666,6 +666,7 @@ void fsck_walk(struct fsck *f)
     check_parts(f, DB_ATTEMPTS, 16);
     check_parts(f, DB_LOGS, 16);
     check_parts(f, DB_RESULTS, 8);
+    fsck_schedules(f);
     check_quarantine(f);
     check_all_counters(f);
     check_meta(f);

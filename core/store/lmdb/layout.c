@@ -3,8 +3,8 @@
 #include "job/record.h"
 
 const char *const db_names[DB_COUNT] = {
-    "meta",   "queues", "jobs",     "states",   "ready", "parked",  "held",   "due",
-    "leases", "dead",   "finished", "attempts", "logs",  "results", "pauses", "quarantine",
+    "meta", "queues",   "jobs",     "states", "ready",   "parked", "held",      "due",   "leases",
+    "dead", "finished", "attempts", "logs",   "results", "pauses", "schedules", "ticks", "quarantine",
 };
 
 job_id key_id(enum db db, struct slice key)
@@ -16,6 +16,8 @@ job_id key_id(enum db db, struct slice key)
     case DB_HELD:
         return key.len == HELD_KEY_BYTES ? be64_get(key.at + 4) : JOB_ID_NONE;
     case DB_PAUSES:
+    case DB_SCHEDULES:
+    case DB_TICKS:
         return JOB_ID_NONE;
     case DB_DUE:
         return key.len == DUE_KEY_BYTES ? be64_get(key.at + 8) : JOB_ID_NONE;
@@ -69,7 +71,7 @@ bool kept_read(struct meta *meta, struct slice bytes)
     return true;
 }
 
-/* The databases that layout 2 added are made when they are opened. */
+/* The databases that layouts 2 and 4 added are made when they are opened. */
 static int nothing(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT])
 {
     (void)txn, (void)dbi;
@@ -127,7 +129,7 @@ static const struct migration {
     unsigned from;
     int (*run)(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT]);
 } migrations[] = {
-    {1, nothing}, {2, count_kept}, {LAYOUT, NULL}, /* today's: nothing to do */
+    {1, nothing}, {2, count_kept}, {3, nothing}, {LAYOUT, NULL}, /* today's: nothing to do */
 };
 
 static enum mq_code migrate(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned from, struct mq_err *err)

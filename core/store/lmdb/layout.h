@@ -16,12 +16,15 @@
  *     logs        id, seq                 -> time and line
  *     results     id                      -> bytes
  *     pauses      pause_no                -> a type that is paused, why, by whom, until when (pause.c)
+ *     schedules   name                    -> a cron entry: its definition, and where it stands (schedule.c)
+ *     ticks       name, NUL, row          -> what became of its planned moments (tick.c)
  *     quarantine  id                      -> what could not be decoded
  *
  * Which index entries a job has follows from its status alone (job.c), so each of them can be checked, and made
  * anew. Numbers in keys are big-endian: the order of the bytes is the order of the numbers.
  *
- * This layout is number 3. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead. To change it: raise LAYOUT, add a row to the migrations in layout.c.
+ * This layout is number 4. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead; 3 had no
+ * schedules. To change it: raise LAYOUT, add a row to the migrations in layout.c.
  */
 #ifndef MOONQ_STORE_LMDB_LAYOUT_H
 #define MOONQ_STORE_LMDB_LAYOUT_H
@@ -30,10 +33,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "job/job.h"
+#include "job/name.h"
 #include "base/bytes.h"
 #include "base/err.h"
 
-#define LAYOUT 3
+#define LAYOUT 4
 
 enum db {
     DB_META,
@@ -51,12 +55,14 @@ enum db {
     DB_LOGS,
     DB_RESULTS,
     DB_PAUSES,
+    DB_SCHEDULES,
+    DB_TICKS,
     DB_QUARANTINE,
     DB_COUNT,
 };
 extern const char *const db_names[DB_COUNT];
 
-#define KEY_MAX_BYTES 32
+#define KEY_MAX_BYTES (NAME_MAX_BYTES + 1 + 8) /* of ticks; others have 17 at most */
 struct key {
     size_t len;
     char at[KEY_MAX_BYTES];
@@ -118,6 +124,24 @@ static inline void key_of_part(struct key *key, job_id id, uint64_t part)
     key->len = 16;
     be64_put(key->at, id);
     be64_put(key->at + 8, part);
+}
+static inline void key_of_name(struct key *key, struct slice name)
+{
+    key->len = name.len;
+    memcpy(key->at, name.at, name.len);
+}
+/* No name has a NUL: the rows of one entry stand together. */
+static inline void key_of_tick(struct key *key, struct slice name, uint64_t row)
+{
+    key_of_name(key, name);
+    key->at[key->len] = '\0';
+    be64_put(key->at + key->len + 1, row);
+    key->len += 1 + 8;
+}
+/* The entry's name in a key of ticks; empty if the key is malformed. */
+static inline struct slice key_tick_name(struct slice key)
+{
+    return key.len > 9 && key.at[key.len - 9] == '\0' ? (struct slice){key.at, key.len - 9} : SLICE_EMPTY;
 }
 static inline wall_ms key_moment(struct slice key)
 {

@@ -10,13 +10,14 @@
 typedef void run_verb(struct machine *m, struct store_op *op);
 
 static run_verb *const verbs[STORE_VERBS] = {
-    [STORE_PUSH] = push_run,     [STORE_LEASE] = lease_run,     [STORE_COMPLETE] = complete_run,
-    [STORE_FAIL] = fail_run,     [STORE_RELEASE] = release_run, [STORE_EXTEND] = extend_run,
-    [STORE_NOTE] = note_run,     [STORE_PARK] = step_run,       [STORE_CANCEL] = step_run,
-    [STORE_RETRY] = step_run,    [STORE_DELETE] = step_run,     [STORE_PROMOTE] = step_run,
-    [STORE_EDIT] = step_run,     [STORE_TYPE] = type_run,       [STORE_TAKE_BACK] = step_run,
-    [STORE_MANY] = many_run,     [STORE_QUEUE] = queue_run,     [STORE_SWEEP] = sweep_run,
-    [STORE_UNPARK] = unpark_run, [STORE_RECOVER] = recover_run, [STORE_GROUP] = group_run,
+    [STORE_PUSH] = push_run,         [STORE_LEASE] = lease_run,     [STORE_COMPLETE] = complete_run,
+    [STORE_FAIL] = fail_run,         [STORE_RELEASE] = release_run, [STORE_EXTEND] = extend_run,
+    [STORE_NOTE] = note_run,         [STORE_PARK] = step_run,       [STORE_CANCEL] = step_run,
+    [STORE_RETRY] = step_run,        [STORE_DELETE] = step_run,     [STORE_PROMOTE] = step_run,
+    [STORE_EDIT] = step_run,         [STORE_TYPE] = type_run,       [STORE_TAKE_BACK] = step_run,
+    [STORE_MANY] = many_run,         [STORE_QUEUE] = queue_run,     [STORE_SWEEP] = sweep_run,
+    [STORE_SCHEDULE] = schedule_run, [STORE_TICK] = tick_run,       [STORE_UNPARK] = unpark_run,
+    [STORE_RECOVER] = recover_run,   [STORE_GROUP] = group_run,
 };
 
 /* An operation may be applied again after a failed try: nothing of that may show. */
@@ -35,6 +36,8 @@ void machine_run(struct machine *m, struct store_op *op)
         for (unsigned i = 0; i < complete->child_count; i++)
             clear_answer(&complete->children[i]->op);
     }
+    if (op->verb == STORE_TICK && ((struct op_tick *)op)->push)
+        clear_answer(&((struct op_tick *)op)->push->op);
     if (!verbs[op->verb])
         mq_bug("store verb %d is not a change", (int)op->verb);
     verbs[op->verb](m, op);
@@ -359,6 +362,7 @@ void machine_close(struct machine *m)
     buf_release(&m->expired);
     buf_release(&m->swept);
     buf_release(&m->aside);
+    buf_release(&m->schedule);
     buf_release(&m->alarms);
     buf_release(&m->queue_news);
 }

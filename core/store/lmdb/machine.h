@@ -132,6 +132,7 @@ struct machine {
     struct buf leased, expired; /* answers of a lease that are not complete yet */
     struct buf names;           /* of an answer about many jobs: see store_names_next */
     struct buf aside;           /* what is moved to quarantine */
+    struct buf schedule;        /* the record of the cron entry in hand */
     struct buf queue_news;
     struct store_news news;      /* of the last commit; at open, of the whole */
     struct store_news committed; /* likewise, while `news` is of a try that may fail */
@@ -240,6 +241,29 @@ struct pause_record {
 };
 enum mq_code pause_decode(struct pause_record *out, struct slice record, struct mq_err *err);
 void pause_encode(struct buf *out, const struct pause_record *record);
+
+/* ---- schedule.c: cron entries ---- */
+/* Reads an entry into m->schedule; slices point there. NOTFOUND; INTERNAL if it is damaged. */
+enum mq_code schedule_find(struct machine *m, struct schedule_view *out, struct slice name,
+                           struct mq_err *err);
+/* CONFLICT if the entry has moved on; a `revision` of 0 is any. */
+enum mq_code schedule_at_revision(const struct schedule_view *view, uint64_t revision, struct mq_err *err);
+void schedule_write(struct machine *m, const struct schedule_view *view);
+void schedule_run(struct machine *m, struct store_op *op); /* STORE_SCHEDULE */
+/* The answer of an operation; its slices then lie in op->memory. */
+void schedule_answer(struct store_op *op, struct schedule_view *out, const struct schedule_view *view);
+/* For readers too: the record of an entry but for its name. Slices point into it. INTERNAL if it is damaged. */
+enum mq_code schedule_decode(struct schedule_view *out, struct slice record, struct mq_err *err);
+void schedule_encode(struct buf *out, const struct schedule_view *view);
+
+/* ---- tick.c: the ledger ---- */
+/* Adds a row to the ledger, which keeps `keep`; counts it in *view, which the caller writes. */
+void tick_note(struct machine *m, struct schedule_view *view, const struct tick_row *row, uint32_t keep);
+void tick_erase_all(struct machine *m, struct schedule_view *view);
+void tick_run(struct machine *m, struct store_op *op); /* STORE_TICK */
+/* For readers too: a row but for its number. */
+enum mq_code tick_decode(struct tick_row *out, struct slice record, struct mq_err *err);
+void tick_encode(struct buf *out, const struct tick_row *row);
 
 /* ---- fresh.c ---- */
 struct fresh *fresh_add(struct machine *m);               /* cleared, its id set by the caller */

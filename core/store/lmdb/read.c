@@ -97,6 +97,12 @@ void read_run(struct snapshot *s, struct store_op *op, const struct figures *fig
     case STORE_ARCHIVE:
         op->code = archive_collect(s, (struct op_archive *)op);
         break;
+    case STORE_SCHEDULES:
+        op->code = read_schedules(s, (struct op_schedules *)op);
+        break;
+    case STORE_TICKS:
+        op->code = read_ticks(s, (struct op_ticks *)op);
+        break;
     default:
         mq_bug("store verb %d is not a read", (int)op->verb);
     }
@@ -136,6 +142,7 @@ void answer_keep_view(struct buf *memory, struct job_view *view)
     view->spec.payload = answer_keep(memory, view->spec.payload);
     view->spec.meta = answer_keep(memory, view->spec.meta);
     view->spec.tags = answer_keep(memory, view->spec.tags);
+    view->spec.schedule = answer_keep(memory, view->spec.schedule);
     view->status.holder = answer_keep(memory, view->status.holder);
     view->status.note = answer_keep(memory, view->status.note);
 }
@@ -147,6 +154,23 @@ void answer_fix_view(const struct buf *memory, struct job_view *view)
     answer_fix(memory, &view->spec.payload);
     answer_fix(memory, &view->spec.meta);
     answer_fix(memory, &view->spec.tags);
+    answer_fix(memory, &view->spec.schedule);
     answer_fix(memory, &view->status.holder);
     answer_fix(memory, &view->status.note);
+}
+
+void answer_keep_schedule(struct buf *memory, struct schedule_view *view)
+{
+    view->name = answer_keep(memory, view->name);
+    view->definition = answer_keep(memory, view->definition);
+    view->pause.reason = answer_keep(memory, view->pause.reason);
+    view->pause.by = answer_keep(memory, view->pause.by);
+}
+
+void answer_fix_schedule(const struct buf *memory, struct schedule_view *view)
+{
+    answer_fix(memory, &view->name);
+    answer_fix(memory, &view->definition);
+    answer_fix(memory, &view->pause.reason);
+    answer_fix(memory, &view->pause.by);
 }

@@ -41,6 +41,8 @@ enum mq_code read_get(struct snapshot *s, struct op_get *op);
 enum mq_code read_list(struct snapshot *s, struct op_list *op);
 enum mq_code read_queues(struct snapshot *s, struct op_queues *op);
 enum mq_code read_stats(struct snapshot *s, struct op_stats *op);
+enum mq_code read_schedules(struct snapshot *s, struct op_schedules *op);
+enum mq_code read_ticks(struct snapshot *s, struct op_ticks *op);
 
 /*
  * Answers grow in op.memory, which moves as it grows: until all is there, slices hold offsets. keep copies bytes
@@ -51,5 +53,7 @@ void answer_fix(const struct buf *memory, struct slice *slice);
 /* Appends an array, aligned; answers where it is for good: the memory must not grow any more. */
 void *answer_array(struct buf *memory, const void *rows, size_t len);
 void answer_keep_view(struct buf *memory, struct job_view *view);
+void answer_keep_schedule(struct buf *memory, struct schedule_view *view);
+void answer_fix_schedule(const struct buf *memory, struct schedule_view *view);
 void answer_fix_view(const struct buf *memory, struct job_view *view);
 #endif

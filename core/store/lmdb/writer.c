@@ -95,6 +95,12 @@ static uint64_t bytes_of(const struct store_op *op)
         return bytes + ((const struct op_step *)op)->payload.len;
     case STORE_NOTE:
         return bytes + ((const struct op_note *)op)->log_line.len;
+    case STORE_SCHEDULE:
+        return bytes + ((const struct op_schedule *)op)->definition.len;
+    case STORE_TICK: {
+        const struct op_tick *tick = (const struct op_tick *)op;
+        return bytes + TICK_NOTE_MAX + SCHEDULE_BYTES_MAX + (tick->push ? bytes_of_push(tick->push) : 0);
+    }
     case STORE_GROUP: {
         const struct op_group *group = (const struct op_group *)op;
         for (unsigned i = 0; i < group->count; i++)

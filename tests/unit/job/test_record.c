@@ -107,6 +107,27 @@ static void a_spec_comes_back_as_it_was(void **state)
     free((void *)bytes.at);
 }
 
+static void a_spec_made_by_a_schedule_says_so_and_others_are_no_longer_for_it(void **state)
+{
+    (void)state;
+    struct job_spec made = spec, out;
+    char bytes[512];
+    size_t plain = record_spec_bytes(&spec);
+    made.schedule = SLICE("nightly");
+    made.planned_at = 1767225600123LL;
+    size_t len = record_spec_bytes(&made);
+    assert_int_equal(len, plain + 4 + 7 + 8);
+    record_write_spec(bytes, &made);
+    assert_int_equal(record_read_spec(&out, (struct slice){bytes, len}, NULL), MQ_OK);
+    assert_true(slice_equal(out.schedule, made.schedule));
+    assert_int_equal(out.planned_at, made.planned_at);
+    assert_true(slice_equal(out.tags, spec.tags));
+    record_write_spec(bytes, &spec);
+    assert_int_equal(bytes[0], 1);
+    assert_int_equal(record_read_spec(&out, (struct slice){bytes, plain}, NULL), MQ_OK);
+    assert_int_equal(out.schedule.len, 0);
+}
+
 static void a_held_status_has_its_pause_and_others_are_no_longer_for_it(void **state)
 {
     (void)state;
@@ -233,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_spec_comes_back_as_it_was),
+        cmocka_unit_test(a_spec_made_by_a_schedule_says_so_and_others_are_no_longer_for_it),
         cmocka_unit_test(a_status_comes_back_as_it_was),
         cmocka_unit_test(a_held_status_has_its_pause_and_others_are_no_longer_for_it),
         cmocka_unit_test(a_held_status_without_a_pause_is_damage),

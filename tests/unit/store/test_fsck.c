@@ -581,6 +581,126 @@ static void what_cannot_be_read_is_kept_in_quarantine(void **state)
     release(&w, &findings);
 }
 
+/* ---- schedules ---- */
+
+static void tick_of(struct lab *lab, wall_ms planned, enum tick_outcome outcome)
+{
+    struct op_tick tick = {
+        .name = SLICE("digest"),
+        .row = {.outcome = outcome, .planned = planned, .until = planned, .count = 1, .note = SLICE_EMPTY},
+        .next = planned + 1000,
+        .keep = 4};
+    store_op_init(&tick.op, STORE_TICK, lab->now);
+    assert_int_equal(lab_run(lab, &tick.op), MQ_OK);
+    store_op_release(&tick.op);
+}
+
+/* An entry of which four ticks of six are left: rows 2 to 5. */
+static struct world build_schedule(void)
+{
+    struct store_settings wishes = {.nosync = true};
+    struct world w = {.lab = lab_open_with(&lmdb_factory, &wishes)};
+    struct op_schedule set = {.name = SLICE("digest"),
+                              .change = SCHEDULE_SET,
+                              .source = SCHEDULE_OF_COMMAND,
+                              .definition = SLICE("{}"),
+                              .planned = T0};
+    store_op_init(&set.op, STORE_SCHEDULE, w.lab->now);
+    assert_int_equal(lab_run(w.lab, &set.op), MQ_OK);
+    store_op_release(&set.op);
+    for (int i = 0; i < 6; i++)
+        tick_of(w.lab, T0 + i * 1000, i % 2 ? TICK_MISSED : TICK_SKIPPED);
+    close_store(w.lab);
+    return w;
+}
+
+static struct key row_key(const char *name, uint64_t no)
+{
+    struct key key;
+    key_of_tick(&key, slice_of(name), no);
+    return key;
+}
+
+static void put_row(struct file *file, const char *name, uint64_t no, wall_ms planned)
+{
+    struct tick_row row = {
+        .outcome = TICK_MISSED, .planned = planned, .until = planned, .count = 1, .note = SLICE_EMPTY};
+    struct buf bytes = BUF_INIT;
+    struct key key = row_key(name, no);
+    tick_encode(&bytes, &row);
+    put(file, DB_TICKS, key.at, key.len, bytes.at, buf_len(&bytes));
+    buf_release(&bytes);
+}
+
+static void schedule_flipped(struct file *file)
+{
+    struct key key;
+    key_of_name(&key, SLICE("digest"));
+    flip(file, DB_SCHEDULES, &key, 9);
+}
+static void row_flipped(struct file *file)
+{
+    struct key key = row_key("digest", 3);
+    flip(file, DB_TICKS, &key, 9);
+}
+static void row_of_nobody(struct file *file)
+{
+    put_row(file, "digest-2", 0, T0);
+}
+static void row_that_was_dropped(struct file *file)
+{
+    put_row(file, "digest", 1, T0 + 1000);
+}
+static void row_of_the_future(struct file *file)
+{
+    put_row(file, "digest", 6, T0 + 60000);
+}
+static void row_key_malformed(struct file *file)
+{
+    put(file, DB_TICKS, "digest", 6, "", 0);
+}
+static void moment_decided_twice(struct file *file)
+{
+    put_row(file, "digest", 4, T0 + 3000);
+}
+
+static const struct schedule_damage {
+    void (*make)(struct file *file);
+    enum fsck_kind kind;
+    unsigned left; /* after a repair */
+} schedule_damages[] = {
+    {schedule_flipped, FSCK_SCHEDULE_UNREADABLE, 0},
+    {row_flipped, FSCK_PART_UNREADABLE, 0},
+    {row_of_nobody, FSCK_ORPHAN, 0},
+    {row_that_was_dropped, FSCK_ORPHAN, 0},
+    {row_of_the_future, FSCK_ORPHAN, 0},
+    {row_key_malformed, FSCK_MALFORMED, 0},
+    {moment_decided_twice, FSCK_TICK_TWICE, 1}, /* whoever ran twice has run twice */
+};
+
+static void damage_of_schedules_is_found_and_mended(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof schedule_damages / sizeof *schedule_damages; i++) {
+        struct world w = build_schedule();
+        struct findings findings;
+        struct file file;
+        assert_int_equal(check(&w, false, &findings).problems, 0);
+        file_open(&file, w.lab->settings.dir);
+        schedule_damages[i].make(&file);
+        file_close(&file);
+        buf_release(&findings.texts);
+        struct fsck_report report = check(&w, true, &findings);
+        assert_true(findings.of[schedule_damages[i].kind] > 0);
+        assert_non_null(memmem(findings.texts.at, buf_len(&findings.texts),
+                               schedule_damages[i].kind == FSCK_MALFORMED ? "ticks" : "digest", 5));
+        assert_int_equal(report.left, schedule_damages[i].left);
+        buf_release(&findings.texts);
+        assert_int_equal(check(&w, true, &findings).problems, schedule_damages[i].left);
+        release(&w, &findings);
+    }
+}
+
 static void a_served_folder_is_refused(void **state)
 {
     (void)state;
@@ -660,6 +780,7 @@ int main(void)
         cmocka_unit_test(each_kind_of_damage_is_found_and_mended),
         cmocka_unit_test(a_mended_store_runs_on),
         cmocka_unit_test(what_cannot_be_read_is_kept_in_quarantine),
+        cmocka_unit_test(damage_of_schedules_is_found_and_mended),
         cmocka_unit_test(a_served_folder_is_refused),
         cmocka_unit_test(another_layout_is_not_touched),
         cmocka_unit_test(a_file_that_was_cut_is_told_not_read),

@@ -6,18 +6,21 @@
 #include "lab.h"
 #include "lmdb_factory.h"
 #include "lmdb_check.h"
+#include "store/fsck.h"
 
 #include <xxhash.h>
 
 enum {
     QUEUES = 4,
     TYPES = 3,
+    SCHEDULES = 3,
     KNOWN_MAX = 400,
     BATCH_MAX = 12,
     STEPS = 400
 };
 
 static const char *const type_names[TYPES] = {"email.send", "report", "paint"};
+static const char *const schedule_names[SCHEDULES] = {"hourly", "hourly-2", "nightly"};
 static const char *const queue_names[QUEUES] = {"a", "b", "c", "mail"};
 
 /* A job that was seen, and the newest token that was seen of it. */
@@ -43,6 +46,8 @@ union any_op {
     struct op_unpark unpark;
     struct op_recover recover;
     struct op_group group;
+    struct op_schedule schedule;
+    struct op_tick tick;
 };
 
 struct history {
@@ -56,9 +61,15 @@ struct history {
     struct store_op *member_at[BATCH_MAX][3];
     struct op_push children[BATCH_MAX][2];
     struct op_push *child_at[BATCH_MAX][2];
+    struct op_push ticks[BATCH_MAX];
+    struct known_schedule {
+        wall_ms planned;
+        uint64_t revision;
+    } schedules[SCHEDULES];
     struct slice lease_queues[BATCH_MAX][QUEUES];
     char payloads[BATCH_MAX][3000];
     unsigned reopen_every;
+    bool grouping;
 };
 
 static uint32_t pick(struct history *h, uint32_t below)
@@ -194,6 +205,51 @@ static void make_holders(struct history *h, union any_op *any)
     any->op.want_names = pick(h, 2);
 }
 
+static void make_schedule(struct history *h, struct op_schedule *op)
+{
+    unsigned which = pick(h, SCHEDULES);
+    store_op_init(&op->op, STORE_SCHEDULE, h->lab->now);
+    op->name = slice_of(schedule_names[which]);
+    op->change = pick(h, 2) ? SCHEDULE_SET : (int)pick(h, 6);
+    op->source = pick(h, 5) ? SCHEDULE_OF_COMMAND : SCHEDULE_OF_FILE;
+    op->revision = pick(h, 3) ? 0 : h->schedules[which].revision;
+    op->definition = pick(h, 2) ? SLICE("{}") : SLICE("{\"cron\":\"0 9 * * 1-5\",\"tz\":\"Europe/Berlin\"}");
+    op->planned = pick(h, 4) ? h->lab->now + 1 + (int64_t)pick(h, 50) : WALL_NEVER;
+    op->reason = SLICE("because");
+    op->by = SLICE("ana");
+    if (op->change == SCHEDULE_RESUME && pick(h, 2))
+        op->passed = (struct tick_row){.outcome = TICK_PAUSED,
+                                       .planned = h->schedules[which].planned,
+                                       .until = h->schedules[which].planned,
+                                       .count = 1,
+                                       .note = SLICE_EMPTY};
+    if (h->schedules[which].planned >= op->planned)
+        op->passed.count = 0;
+}
+
+static void make_tick(struct history *h, struct op_tick *op, struct op_push *push, const char *payload)
+{
+    unsigned which = pick(h, SCHEDULES);
+    store_op_init(&op->op, STORE_TICK, h->lab->now);
+    op->name = slice_of(schedule_names[which]);
+    op->revision = pick(h, 3) ? 0 : h->schedules[which].revision;
+    op->row = (struct tick_row){.outcome = (enum tick_outcome)(1 + pick(h, TICK_OUTCOMES - 1)),
+                                .planned = h->schedules[which].planned,
+                                .count = 1,
+                                .note = pick(h, 2) ? SLICE_EMPTY : SLICE("a note")};
+    if (op->row.outcome == TICK_RUN || pick(h, 10) == 0)
+        op->row.planned = h->lab->now;
+    op->extra = pick(h, 10) == 0;
+    op->row.until = op->row.planned;
+    op->next = op->row.planned + 1 + (int64_t)pick(h, 30);
+    op->overlap = (enum overlap)pick(h, OVERLAPS);
+    op->keep = 1 + pick(h, 6);
+    make_push(h, push, payload);
+    push->spec.schedule = op->name;
+    push->spec.planned_at = op->row.planned;
+    op->push = tick_made_job(op->row.outcome) ? push : NULL;
+}
+
 static void make_other(struct history *h, union any_op *any)
 {
     switch (pick(h, 10)) {
@@ -258,6 +314,10 @@ static void make_simple(struct history *h, union any_op *any, unsigned slot)
         make_holders(h, any);
     else if (kind < 17)
         make_step(h, &any->step);
+    else if (kind == 17 && pick(h, 3) == 0)
+        make_schedule(h, &any->schedule);
+    else if (kind == 17 && !h->grouping) /* its push has one place a slot */
+        make_tick(h, &any->tick, &h->ticks[slot], h->payloads[slot]);
     else
         make_other(h, any);
 }
@@ -268,6 +328,7 @@ static void make_group(struct history *h, struct op_group *op, unsigned slot)
     op->count = 1 + pick(h, 3);
     op->members = h->member_at[slot];
     bool pushes = pick(h, 2), children = false;
+    h->grouping = true;
     for (unsigned i = 0; i < op->count; i++) {
         union any_op *member = &h->members[slot][i];
         do {
@@ -280,6 +341,14 @@ static void make_group(struct history *h, struct op_group *op, unsigned slot)
         children |= member->op.verb == STORE_COMPLETE;
         h->member_at[slot][i] = &member->op;
     }
+    h->grouping = false;
+}
+
+static void learn_schedule(struct history *h, const struct schedule_view *view)
+{
+    for (unsigned i = 0; i < SCHEDULES; i++)
+        if (slice_equal(view->name, slice_of(schedule_names[i])))
+            h->schedules[i] = (struct known_schedule){view->planned, view->revision};
 }
 
 static void fold(struct history *h, const void *bytes, size_t len)
@@ -326,6 +395,20 @@ static void read_answer(struct history *h, union any_op *any)
     } else if (op->verb == STORE_MANY) {
         fold(h, any->many.touched, any->many.touched_count * sizeof(job_id));
         fold(h, any->many.holds, any->many.touched_count * sizeof(uint64_t));
+    } else if (op->verb == STORE_SCHEDULE) {
+        if (any->schedule.change == SCHEDULE_ERASE)
+            return;
+        learn_schedule(h, &any->schedule.view);
+        fold_number(h, any->schedule.view.revision);
+        fold_number(h, (uint64_t)any->schedule.view.planned);
+    } else if (op->verb == STORE_TICK) {
+        if (any->tick.push)
+            learn(h, any->tick.push->id, 0);
+        learn_schedule(h, &any->tick.view);
+        fold_number(h, any->tick.outcome);
+        fold_number(h, any->tick.before);
+        fold_number(h, any->tick.view.rows);
+        fold_number(h, any->tick.view.job);
     } else if (op->verb == STORE_FAIL) {
         fold_number(h, any->fail.state);
     } else if (op->verb == STORE_RELEASE) {
@@ -366,6 +449,7 @@ static void run_batch(struct history *h)
             }
         for (int j = 0; j < 2; j++)
             store_op_release(&h->children[i][j].op);
+        store_op_release(&h->ticks[i].op);
         store_op_release(&any->op);
     }
 }
@@ -375,6 +459,20 @@ static uint64_t map_bytes_of(struct lab *lab)
     LAB_OP(lab, stats, STORE_STATS);
     assert_int_equal(lab_run(lab, &lab->stats.op), MQ_OK);
     return lab->stats.map_bytes;
+}
+
+static void tell_problem(void *owner, const struct fsck_problem *problem)
+{
+    fprintf(stderr, "seed %llu: %s\n", *(unsigned long long *)owner, problem->text);
+}
+
+static void check_with_fsck(struct history *h, uint64_t seed)
+{
+    unsigned long long shown = seed;
+    struct fsck_settings settings = {.dir = h->lab->settings.dir, .found = tell_problem, .owner = &shown};
+    struct fsck_report report;
+    assert_int_equal(store_fsck(&report, &settings, NULL), MQ_OK);
+    assert_int_equal(report.problems, 0);
 }
 
 static XXH64_hash_t run_history(uint64_t seed, uint64_t map_bytes, unsigned reopen_every, unsigned readers)
@@ -402,6 +500,7 @@ static XXH64_hash_t run_history(uint64_t seed, uint64_t map_bytes, unsigned reop
     store_close(h->lab->store);
     h->lab->store = NULL;
     fold_number(h, lmdb_check(h->lab->settings.dir));
+    check_with_fsck(h, seed);
     XXH64_hash_t digest = h->digest;
     lab_close(h->lab);
     free(h);
