@@ -15,6 +15,7 @@ typedef int64_t wall_ms; /* milliseconds since 1970, UTC */
 typedef int64_t mono_ms; /* milliseconds since some moment; never steps */
 
 #define WALL_NEVER   INT64_MAX
+#define MONO_NEVER   INT64_MAX
 #define WALL_MAX     253402300799999LL /* the last millisecond of the year 9999 */
 #define DURATION_MAX (WALL_MAX)
 

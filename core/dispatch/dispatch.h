@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/buf.h"
+#include "base/pulse.h"
 #include "job/order.h"
 #include "runtime/page.h"
 #include "store/store.h"
@@ -86,7 +87,7 @@ void dispatch_wait_stop(struct dispatch *d, struct waiter *waiter);
  * queue.paused queue.resumed type.paused type.resumed queue.draining queue.idle_with_backlog queue.unserved worker.started worker.ready worker.exited
  * worker.stopping worker.begins_nothing reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
  * record.quarantined index.mended queue.mended job.edited queue.limited keep.evicted dead.filling dead.archived
- * dead.archive_failed
+ * dead.archive_failed loop.stands_still loop.goes_on
  */
 struct event {
     const char *name;
@@ -185,6 +186,8 @@ struct dispatch_stats {
     unsigned queues_unserved; /* they have jobs, and nobody asks for them */
 };
 void dispatch_stats(struct dispatch *d, struct dispatch_stats *out);
+/* Its loops, behind what is in the list. */
+void dispatch_pulses(const struct dispatch *d, mono_ms now, struct pulse *list, unsigned *count);
 
 /* ---- for the server: types, pools, workers, time ---------------------------------------------------------- */
 

@@ -291,6 +291,8 @@ struct dispatch {
     bool dead_filling;          /* it was told, and is so still */
     uint64_t evicted_untold;
     mono_ms evicted_log_at;
+    mono_ms sweep_began[SWEEPS];                                   /* of the one under way */
+    mono_ms swept_at[SWEEPS], watched_at, detected_at, renewed_at; /* each the last time; 0: not yet */
     unsigned old_doublings; /* chunks of deletions in a row that did not suffice */
     bool jumped;      /* the wall clock did, and leases are still to be renewed: no sweep of them before */
     mono_ms watch_at; /* the next look at what runs; MONO_NEVER: nothing runs */

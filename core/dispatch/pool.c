@@ -222,6 +222,7 @@ void pools_tick(struct dispatch *d, mono_ms now)
         return;
     if (probe) {
         d->probe_at = now + PROBE_EVERY_MS;
+        d->detected_at = now;
         unserved_tick(d);
     }
     struct hint *queues[ASK_QUEUES_MAX];

@@ -107,7 +107,6 @@ struct dispatch_wake {
     mono_ms mono; /* MONO_NEVER: not for this clock's sake */
     wall_ms wall; /* WALL_NEVER */
 };
-#define MONO_NEVER INT64_MAX
 
 /*
  * After the events of a turn of the loop, before store_flush: leases for whoever is free, sweeps that are due,

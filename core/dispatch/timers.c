@@ -44,6 +44,7 @@ void timers_swept(struct store_op *op)
     d->sweeping[what] = false;
     if (sweep->sweep.evicted)
         tell_evicted(d, sweep->sweep.evicted);
+    d->swept_at[what] = d->now;
     if (what == SWEEP_OLD)
         d->old_doublings = op->code == MQ_OK && sweep->sweep.more ? d->old_doublings + 1 : 0;
     if (op->code != MQ_OK) {
@@ -83,6 +84,7 @@ static void sweep_if_due(struct dispatch *d, int what, wall_ms wall)
     sweep->sweep.what = (unsigned)what;
     sweep->sweep.limit = limit_of(d, what);
     d->sweeping[what] = true;
+    d->sweep_began[what] = d->now;
     dispatch_submit(d, &sweep->sweep.op);
 }
 

@@ -92,6 +92,7 @@ static void renew(struct worker *worker, struct place *place, mono_ms now)
     renewal->extend.token = place->token;
     renewal->d = worker->d;
     place->renew_at = now + place->lease_ms / 2;
+    worker->d->renewed_at = now;
     dispatch_submit(worker->d, &renewal->extend.op);
 }
 
@@ -356,6 +357,7 @@ mono_ms watch_tick(struct dispatch *d, wall_ms wall, mono_ms now)
             any = true;
             watch_worker(worker, excused, now);
         }
+    d->watched_at = now;
     d->watch_at = any ? now + WATCH_EVERY_MS : MONO_NEVER;
     return d->watch_at;
 }

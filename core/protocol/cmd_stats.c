@@ -20,6 +20,7 @@ struct figure {
 struct figures {
     struct figure rows[FIGURES_MAX];
     unsigned count;
+    char loop_names[PULSES_MAX][40];
 };
 
 static void add(struct figures *figures, const char *name, int64_t number)
@@ -160,6 +161,21 @@ static void add_store(struct figures *figures, const struct op_stats *op)
     section_end(figures, begin, "Store");
 }
 
+/* "loop_writer_age": milliseconds since it ran last, -1 if it had nothing to do yet. One that is late is said so. */
+static void add_loops(struct figures *figures, struct protocol *p)
+{
+    struct pulse list[PULSES_MAX];
+    unsigned begin = section(figures), count = p->control.pulses(p->control.owner, list), late = 0;
+    for (unsigned i = 0; i < count; i++) {
+        char *name = figures->loop_names[i];
+        snprintf(name, sizeof figures->loop_names[i], "loop_%s_age", list[i].name);
+        add(figures, name, list[i].age_ms);
+        late += list[i].late_ms >= PULSE_LATE_MS;
+    }
+    add(figures, "loops_standing_still", late);
+    section_end(figures, begin, "Loops");
+}
+
 static void write_map(struct reply *reply, const struct figures *figures)
 {
     reply_map(reply, figures->count);
@@ -202,6 +218,7 @@ static void answer_stats(struct call *call, struct reply *reply)
     add_dispatch(&figures, call->protocol->dispatch);
     add_jobs(&figures, &stats->queues);
     add_store(&figures, &stats->stats);
+    add_loops(&figures, call->protocol);
     if (!stats->as_text) {
         write_map(reply, &figures);
         return;

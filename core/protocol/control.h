@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/pulse.h"
 #include "base/slice.h"
 
 /* Answers a call that takes its time; called once, on the loop, also when the client has hung up meanwhile. */
@@ -44,6 +45,7 @@ struct control {
     bool (*config_row)(void *owner, unsigned index, struct config_row *out); /* false past the last */
     enum mq_code (*config_set)(void *owner, struct slice name, struct slice value, struct mq_err *err);
     void (*figures)(void *owner, struct server_figures *out);
+    unsigned (*pulses)(void *owner, struct pulse *list); /* of all loops; room for PULSES_MAX */
 };
 
 /* Limits of the protocol room itself; changed by the server with CONFIG SET. */

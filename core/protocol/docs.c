@@ -162,6 +162,8 @@ static void print_events(void)
         {"disk.full, disk.recovered", "pushes are refused with NOSPACE; they are taken again"},
         {"record.quarantined", "a record could not be read and was moved aside: `message` says why"},
         {"index.mended, queue.mended", "an index entry or a counter was wrong and was put right"},
+        {"loop.stands_still, loop.goes_on",
+         "an internal loop (`message`) has work and did not run for ten seconds; it runs again"},
         {"server.stopping", "SHUTDOWN, or a signal"},
     };
     puts("## The events\n\n| event | when |\n| --- | --- |");

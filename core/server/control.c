@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "server/watchdog.h"
 
 static void on_reload(void *owner, struct control_answer *answer)
 {
@@ -87,6 +88,11 @@ static void on_figures(void *owner, struct server_figures *out)
     };
 }
 
+static unsigned on_pulses(void *owner, struct pulse *list)
+{
+    return watchdog_pulses(owner, list);
+}
+
 void control_init(struct server *server)
 {
     server->control = (struct control){
@@ -96,5 +102,6 @@ void control_init(struct server *server)
         .config_row = on_config_row,
         .config_set = on_config_set,
         .figures = on_figures,
+        .pulses = on_pulses,
     };
 }

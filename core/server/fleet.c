@@ -55,6 +55,7 @@ struct fleet {
     unsigned generation, taken_over; /* in charge or coming up; the newest that took over */
     unsigned last_generation;        /* no number is used twice: some of the last may still be dying */
     uint64_t last_no;
+    mono_ms acted_at; /* the last start or end of a worker */
     bool stopping, abandoned;
     int64_t payload_max, result_max, log_line_max, cancel_grace;
 };
@@ -254,6 +255,7 @@ static void on_exited(void *owner, struct child *child, const char *how, bool cl
     page_drop(seat);
     seat->child = NULL;
     seat->worker = NULL;
+    fleet->acted_at = clock_mono();
     bool young = clock_mono() - seat->started_at < GREW_UP_MS;
     bool newcomer = seat->generation > fleet->taken_over;
     seat->ready = seat->wants_write = false;
@@ -331,6 +333,7 @@ static void seat_launch(struct seat *seat)
     struct fleet *fleet = seat->fleet;
     struct mq_err err;
     seat->put_down = false;
+    fleet->acted_at = clock_mono();
     bool started = seat_try(seat, &err) == MQ_OK;
     if (started) {
         log_event(LOG_INFO, "worker.started", LOG_STR("worker", seat->name),
@@ -415,6 +418,22 @@ void fleet_abandon(struct fleet *fleet)
             dispatch_worker_give_back(fleet->dispatch, seat->worker, clock_wall());
             child_signal(seat->child, SIGKILL);
         }
+}
+
+/* A seat without a process has its restart ahead; one whose process does not come up, or does not end, its end. */
+static mono_ms seat_due_at(const struct seat *seat)
+{
+    bool expects = !seat->child || !seat->ready;
+    return expects && !ev_is_active(&seat->timer) ? seat->started_at : MONO_NEVER;
+}
+
+void fleet_pulses(const struct fleet *fleet, mono_ms now, struct pulse *list, unsigned *count)
+{
+    const struct seat *seat;
+    mono_ms due = MONO_NEVER;
+    DL_FOREACH (fleet->seats, seat)
+        due = seat_due_at(seat) < due ? seat_due_at(seat) : due;
+    pulse_add(list, count, "supervision", now, fleet->acted_at, due);
 }
 
 unsigned fleet_count(const struct fleet *fleet)

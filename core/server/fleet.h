@@ -39,6 +39,8 @@ void fleet_flush(struct fleet *fleet);
 void fleet_stop(struct fleet *fleet);
 /* Patience is over: jobs are given back, workers killed. */
 void fleet_abandon(struct fleet *fleet);
+/* Its own loop, behind what is in the list: starts, ends and restarts of workers. */
+void fleet_pulses(const struct fleet *fleet, mono_ms now, struct pulse *list, unsigned *count);
 unsigned fleet_count(const struct fleet *fleet); /* processes alive */
 void fleet_free(struct fleet *fleet);
 

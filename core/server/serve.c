@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "runtime/child.h"
 #include "server/server.h"
+#include "server/watchdog.h"
 
 static const char usage[] =
     "usage: moonq serve DIR [options]\n"
@@ -267,6 +268,7 @@ static void assemble(struct server *server, json_t *app)
         protocol_new(server->loop, server->dispatch, server->store, &server->control, &protocol);
     struct store_listener listener = dispatch_store_listener(server->dispatch);
     turn_start(server);
+    server->watchdog = watchdog_start(server);
     store_attach(server->store, &listener, wake_loop, server);
     dispatch_set_pools(server->dispatch, server->config.pools, server->config.pool_count);
     app_set_types(server->dispatch, app);
@@ -304,6 +306,8 @@ static void on_took_over(void *owner)
 static void take_down(struct server *server)
 {
     listener_close(server);
+    watchdog_stop(server->watchdog);
+    server->watchdog = NULL;
     store_close(server->store); /* first: what is on its way is answered when it is on disk */
     protocol_free(server->protocol);
     turn_stop(server);

@@ -13,6 +13,7 @@
 #include "server/fleet.h"
 
 struct loader; /* reload.c */
+struct watchdog;
 
 struct server {
     struct ev_loop *loop;
@@ -36,6 +37,7 @@ struct server {
     ev_timer stop_timer;
     ev_signal on_term, on_int, on_hup;
 
+    struct watchdog *watchdog;
     bool recovered, listening, stopping;
     int exit_status;
 

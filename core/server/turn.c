@@ -1,5 +1,7 @@
 #include "server/server.h"
 
+#include "server/watchdog.h"
+
 /* One turn of the loop: libev runs what is ready, then this. */
 
 static void arm(struct server *server, struct dispatch_wake wake, mono_ms now)
@@ -24,10 +26,12 @@ static void on_turn_end(struct ev_loop *loop, ev_prepare *watcher, int events)
     (void)loop;
     (void)events;
     if (!server->recovered) {
+        watchdog_turned(server->watchdog, clock_mono());
         store_flush(server->store);
         return;
     }
     mono_ms now = clock_mono();
+    watchdog_turned(server->watchdog, now);
     struct dispatch_wake wake = dispatch_tick(server->dispatch, clock_wall(), now);
     fleet_flush(server->fleet);
     store_flush(server->store);

@@ -34,6 +34,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/pulse.h"
 #include "job/job.h"
 
 struct store;
@@ -715,6 +716,12 @@ void store_configure(struct store *store, const struct store_settings *settings)
 void store_submit(struct store *store, struct store_op *op);
 void store_flush(struct store *store);   /* hands what was submitted to the store's threads */
 void store_collect(struct store *store); /* runs listener and `done` of all that is finished */
+
+/*
+ * The loops of its own threads, behind what is in the list. Asks nobody, so it answers also when they stand still; none
+ * where it has no threads.
+ */
+void store_pulses(const struct store *store, mono_ms now, struct pulse *list, unsigned *count);
 
 /* Waits until everything submitted is on disk and collected, then closes. */
 void store_close(struct store *store);

@@ -114,6 +114,18 @@ scenarios[#scenarios + 1] = { "ENOSPC", function(w, chance)
   assert(not w.server.program:wait(0), "the server ended of a full disk")
 end, lease = "4s" }
 
+-- A sync that takes half a minute: the watchdog tells which loop stands still, and that it goes on.
+scenarios[#scenarios + 1] = { "a disk that stands still", function(w)
+  local function of_writer(line)
+    return line.loop == "writer"
+  end
+  w:pass(0.2)
+  w.page.sync_us = 25 * 1000 * 1000
+  w.server:await_log("loop.stands_still", of_writer, 90)
+  w.page.sync_us = 0
+  w.server:await_log("loop.goes_on", of_writer, 90)
+end, lease = "2m" }
+
 -- A real small disk. Pushes are refused first, acknowledgements never, and all recovers.
 scenarios[#scenarios + 1] = { "a full disk", function(w)
   local client = w.server.client

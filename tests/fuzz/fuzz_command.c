@@ -84,6 +84,13 @@ static enum mq_code on_config_set(void *owner, struct slice name, struct slice v
     (void)owner;
     return mq_fail(err, MQ_NOTFOUND, "%.*s is not %.*s", QUOTE_ARG(name), QUOTE_ARG(value));
 }
+static unsigned on_pulses(void *owner, struct pulse *list)
+{
+    (void)owner;
+    list[0] = (struct pulse){"turn", 3, 0};
+    return 1;
+}
+
 static void on_figures(void *owner, struct server_figures *out)
 {
     (void)owner;
@@ -98,7 +105,8 @@ static void room_open(void)
 {
     struct dispatch_host host = {.write = host_write, .kill = host_kill, .chance = host_chance};
     struct dispatch_settings settings = {.payload_max = 1000, .sweep_limit = 10, .idle_alarm_ms = 10000};
-    struct control control = {NULL, on_reload, on_shutdown, on_config_row, on_config_set, on_figures};
+    struct control control = {NULL,          on_reload,  on_shutdown, on_config_row,
+                              on_config_set, on_figures, on_pulses};
     struct protocol_settings limits = {.connections_max = 4,
                                        .request_max = REQUEST_MAX,
                                        .output_pause = 4096,

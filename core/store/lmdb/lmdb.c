@@ -22,12 +22,14 @@ struct read_thread {
     struct store *store;
     pthread_t thread;
     struct snapshot snapshot;
+    _Atomic mono_ms ran_at;
 };
 
 struct store {
     struct env *env;
     struct writer writer;
     pthread_t writer_thread;
+    _Atomic mono_ms wrote_at, kept_house_at; /* the writer's thread turned, and looked after readers */
     struct read_thread readers[READERS_LIMIT];
     struct snapshot *snapshots[READERS_LIMIT];
     unsigned reader_count; /* at least 1: without threads, the loop's own */
@@ -63,6 +65,7 @@ static void keep_house(struct store *store, mono_ms *next)
     if (now < *next)
         return;
     *next = now + HOUSEKEEPING_MS;
+    store->kept_house_at = now;
     mdb_reader_check(store->env->mdb, &dead);
     if (dead)
         log_event(LOG_WARN, "store.readers_cleared", LOG_INT("count", dead));
@@ -74,6 +77,7 @@ static void *write_loop(void *arg)
     mono_ms next_house = clock_mono() + HOUSEKEEPING_MS;
     for (;;) {
         uint32_t bell = handover_bell(&store->changes);
+        store->wrote_at = clock_mono();
         bool stopping = store->stopping;
         writer_add(&store->writer, (struct store_op *)handover_take(&store->changes));
         struct delivery *delivery = writer_run(&store->writer);
@@ -114,6 +118,7 @@ static void *read_loop(void *arg)
     struct store *store = reader->store;
     for (;;) {
         uint32_t bell = handover_bell(&store->reads);
+        reader->ran_at = clock_mono();
         bool stopping = store->stopping;
         struct store_op *op = take_read(store);
         if (op)
@@ -123,6 +128,23 @@ static void *read_loop(void *arg)
         else
             handover_sleep(&store->reads, bell, HOUSEKEEPING_MS);
     }
+}
+
+/* ---- pulses ---- */
+
+/* Each thread turns once in HOUSEKEEPING_MS, also if nobody wants anything. */
+void store_pulses(const struct store *store, mono_ms now, struct pulse *list, unsigned *count)
+{
+    if (!store->threaded)
+        return;
+    mono_ms wrote = store->wrote_at, house = store->kept_house_at, oldest = MONO_NEVER;
+    for (unsigned i = 0; i < store->reader_count; i++) {
+        mono_ms ran = store->readers[i].ran_at;
+        oldest = ran < oldest ? ran : oldest;
+    }
+    pulse_add(list, count, "writer", now, wrote, wrote + HOUSEKEEPING_MS);
+    pulse_add(list, count, "readers", now, oldest, oldest + HOUSEKEEPING_MS);
+    pulse_add(list, count, "reader_check", now, house, house + 2 * HOUSEKEEPING_MS);
 }
 
 /* ---- open and close ---- */
@@ -153,6 +175,9 @@ static void start_thread(pthread_t *thread, void *(*run)(void *), void *arg, con
 
 static void start_threads(struct store *store)
 {
+    store->wrote_at = store->kept_house_at = clock_mono();
+    for (unsigned i = 0; i < store->reader_count; i++)
+        store->readers[i].ran_at = store->wrote_at;
     start_thread(&store->writer_thread, write_loop, store, "store");
     for (unsigned i = 0; i < store->reader_count; i++)
         start_thread(&store->readers[i].thread, read_loop, &store->readers[i], "store-reader");

@@ -1078,6 +1078,74 @@ static void backlog_beside_idle_workers_is_noticed(void **unused)
 }
 
 /* Cancelled between its lease and its parking: it is not parked then, it has ended, and who waits must hear of it. */
+static const struct pulse *pulse_of(const struct pulse *list, unsigned count, const char *name)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(list[i].name, name) == 0)
+            return &list[i];
+    fail_msg("no loop is called %s", name);
+    return NULL;
+}
+
+static void every_loop_tells_when_it_ran_and_for_how_long_it_is_late(void **unused)
+{
+    static const char *const ran[] = {"sweep_due", "watch", "detector", "renewals"};
+    struct world *w = world_new(1, 2);
+    struct push_order later;
+    struct frame_job job;
+    struct pulse list[PULSES_MAX];
+    unsigned count = 0;
+    (void)unused;
+    order_init(&later);
+    later.delay_ms = 30000;
+    world_push(w, "a", NULL);
+    world_push(w, "a", &later);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    world_begin(w, 0, &job);
+    atomic_store(&w->workers[0].page->on_cpu, 0);
+    for (int i = 0; i < 60; i++) {
+        world_beat(w);
+        world_pass(w, 1000);
+    }
+    dispatch_pulses(w->d, w->now, list, &count);
+    for (unsigned i = 0; i < count; i++)
+        assert_true(list[i].late_ms < 100);
+    for (size_t i = 0; i < sizeof ran / sizeof *ran; i++)
+        assert_true(pulse_of(list, count, ran[i])->age_ms >= 0);
+    assert_int_equal(-1, pulse_of(list, count, "sweep_leases")->age_ms);
+    /* nobody turns the loop any more */
+    count = 0;
+    dispatch_pulses(w->d, w->now + 60000, list, &count);
+    assert_true(pulse_of(list, count, "watch")->late_ms > 50000);
+    assert_true(pulse_of(list, count, "detector")->late_ms > 50000);
+    assert_true(pulse_of(list, count, "renewals")->late_ms > 40000);
+    assert_int_equal(0, pulse_of(list, count, "sweep_old")->late_ms);
+    world_free(w);
+}
+
+/* The store does not answer: what was asked of it waits. */
+static void a_sweep_without_an_answer_is_late(void **unused)
+{
+    struct world *w = world_new(0, 1);
+    struct push_order later;
+    struct pulse list[PULSES_MAX];
+    unsigned count = 0;
+    (void)unused;
+    order_init(&later);
+    later.delay_ms = 1000;
+    world_push(w, "a", &later);
+    w->now += 1000;
+    w->wall += 1000;
+    dispatch_tick(w->d, w->wall, w->now);
+    dispatch_pulses(w->d, w->now + 20000, list, &count);
+    assert_int_equal(20000, pulse_of(list, count, "sweep_due")->late_ms);
+    world_turn(w);
+    count = 0;
+    dispatch_pulses(w->d, w->now + 20000, list, &count);
+    assert_int_equal(0, pulse_of(list, count, "sweep_due")->late_ms);
+    world_free(w);
+}
+
 static void a_queue_that_nobody_serves_is_told_of_once(void **unused)
 {
     struct world *w = world_new(1, 2);
@@ -1342,6 +1410,8 @@ int main(void)
         cmocka_unit_test(a_parked_job_does_not_keep_the_loop_busy),
         cmocka_unit_test(a_blocked_fetch_gets_a_job_that_is_parked),
         cmocka_unit_test(backlog_beside_idle_workers_is_noticed),
+        cmocka_unit_test(every_loop_tells_when_it_ran_and_for_how_long_it_is_late),
+        cmocka_unit_test(a_sweep_without_an_answer_is_late),
         cmocka_unit_test(a_queue_that_nobody_serves_is_told_of_once),
         cmocka_unit_test(a_consumer_serves_a_queue_too),
         cmocka_unit_test(a_job_cancelled_on_its_way_to_be_parked_has_ended),

@@ -58,6 +58,13 @@ static enum mq_code on_config_set(void *owner, struct slice name, struct slice v
     return mq_fail(err, MQ_NOTFOUND, "there is no setting '%.*s'", SLICE_ARG(name));
 }
 
+static unsigned on_pulses(void *owner, struct pulse *list)
+{
+    (void)owner;
+    list[0] = (struct pulse){"turn", 3, 0};
+    return 1;
+}
+
 static void on_figures(void *owner, struct server_figures *out)
 {
     (void)owner;
@@ -125,7 +132,8 @@ struct desk *desk_new(void (*change)(struct protocol_settings *settings))
                                          .idle_alarm_ms = 10000,
                                          .start_within_ms = 100,
                                          .silence_max_ms = 10000};
-    struct control control = {desk, on_reload, on_shutdown, on_config_row, on_config_set, on_figures};
+    struct control control = {desk,          on_reload,  on_shutdown, on_config_row,
+                              on_config_set, on_figures, on_pulses};
     struct mq_err err;
     log_setup((enum log_level)(LOG_ERROR + 1), true);
     strcpy(desk->dir, "/tmp/moonq-desk-XXXXXX");

@@ -611,7 +611,7 @@ static void habits_are_answered(void **unused)
     client_read_to(client, "$14\r\nCLIENT SETNAME\r\n");
     client_read_to(client, "$11\r\nconnections\r\n:1\r\n");
     client_read_to(client, "$6\r\nlayout\r\n:");
-    client_read_to(client, "\r\n");
+    client_read_to(client, "$13\r\nloop_turn_age\r\n:3\r\n$20\r\nloops_standing_still\r\n:0\r\n");
     client_expect(client, "*0\r\n");
     client_free(client);
     desk_free(desk);
