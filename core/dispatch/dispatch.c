@@ -38,8 +38,18 @@ void dispatch_submit(struct dispatch *d, struct store_op *op)
     store_submit(d->store, op);
 }
 
+/* A lease that goes back. Lines of a log are not worth it. */
+static bool must_be_kept(const struct store_op *op)
+{
+    return op->code == MQ_NOSPACE && op->verb != STORE_NOTE;
+}
+
 static void own_done(struct store_op *op)
 {
+    if (must_be_kept(op)) {
+        again_later(op->owner, op);
+        return;
+    }
     /* the job may have ended meanwhile; anything else is worth a line */
     if (op->code != MQ_OK && op->code != MQ_LOST && op->code != MQ_NOTFOUND && op->code != MQ_WRONGSTATE)
         log_event(LOG_WARN, "store.refused", LOG_STR("code", mq_code_name(op->code)),
@@ -51,6 +61,7 @@ static void own_done(struct store_op *op)
 void submit_own(struct dispatch *d, struct store_op *op)
 {
     op->done = own_done;
+    op->owner = d;
     dispatch_submit(d, op);
 }
 
@@ -122,6 +133,7 @@ void dispatch_configure(struct dispatch *d, const struct dispatch_settings *sett
 
 void dispatch_free(struct dispatch *d)
 {
+    again_free(d);
     pools_free(d);
     types_free(d);
     hints_free(d);
@@ -169,11 +181,13 @@ struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now
         watch_jump(d, now);
         d->jumped = false;
     }
+    again_tick(d); /* before what would charge those jobs */
     timers_tick(d, wall);
     fetches_tick(d, now);
     pools_tick(d, now);
     mono_ms next = watch_tick(d, wall, now);
     next = earlier(next, fetches_next(d));
+    next = earlier(next, again_next(d));
     if (now < d->letters_rest_until)
         next = earlier(next, d->letters_rest_until);
     if (now < d->rest_until)

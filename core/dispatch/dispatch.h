@@ -183,7 +183,8 @@ struct dispatch_stats {
     unsigned dead_percent;         /* of their limit; 0: none */
     unsigned workers, slots, busy; /* now */
     unsigned fetchers, waiters, listeners;
-    unsigned queues_unserved; /* they have jobs, and nobody asks for them */
+    unsigned outcomes_waiting; /* how jobs ended: told by workers, and not on disk, for it is full */
+    unsigned queues_unserved;  /* they have jobs, and nobody asks for them */
 };
 void dispatch_stats(struct dispatch *d, struct dispatch_stats *out);
 /* Its loops, behind what is in the list. */

@@ -247,6 +247,18 @@ void events_of_commit(struct dispatch *d, const struct store_op *op);
 
 void bulk_chunk_done(struct store_op *op);
 
+/* ---- again.c: what must not be forgotten although the disk is full ------------------------------------------- */
+
+#define AGAIN_MOST                                                                                           \
+    1000 /* so many wait: no more jobs are handed to workers, whose outcomes would have to wait too */
+/* Takes an operation that was answered NOSPACE, for a later try; its `done` runs again then. */
+void again_later(struct dispatch *d, struct store_op *op);
+/* A renewal was refused: all leases of workers are renewed before the next sweep. */
+void again_renew(struct dispatch *d);
+void again_tick(struct dispatch *d);
+mono_ms again_next(const struct dispatch *d);
+void again_free(struct dispatch *d);
+
 void timers_tick(struct dispatch *d, wall_ms wall);
 wall_ms timers_next(const struct dispatch *d);
 
@@ -287,6 +299,9 @@ struct dispatch {
     uint64_t bulk_last;
     wall_ms next_sweep[SWEEPS]; /* by op_sweep.what */
     bool sweeping[SWEEPS];
+    struct store_op *again, **again_end; /* to be asked again at again_at */
+    mono_ms again_at, again_log_at;
+    bool renewal_missed;
     mono_ms letters_rest_until; /* the archive could not be written: not again before then */
     bool dead_filling;          /* it was told, and is so still */
     uint64_t evicted_untold;

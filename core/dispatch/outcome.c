@@ -86,6 +86,10 @@ static void fail_done(struct store_op *op)
 {
     struct outcome *outcome = (struct outcome *)op;
     const struct op_fail *fail = &outcome->fail;
+    if (op->code == MQ_NOSPACE) {
+        again_later(outcome->d, op);
+        return;
+    }
     if (op->code != MQ_OK)
         log_refused(outcome, fail->id);
     else if (fail->state == JOB_DEAD)
@@ -167,9 +171,12 @@ static void fail_instead(struct outcome *outcome)
 static void complete_done(struct store_op *op)
 {
     struct outcome *outcome = (struct outcome *)op;
-    bool refused_child = outcome->complete.child_count &&
-                         (op->code == MQ_FULL || op->code == MQ_BUSY || op->code == MQ_NOSPACE ||
-                          op->code == MQ_TOOBIG || op->code == MQ_BADARG);
+    bool refused_child = outcome->complete.child_count && (op->code == MQ_FULL || op->code == MQ_BUSY ||
+                                                           op->code == MQ_TOOBIG || op->code == MQ_BADARG);
+    if (op->code == MQ_NOSPACE) {
+        again_later(outcome->d, op);
+        return;
+    }
     if (refused_child) {
         fail_instead(outcome);
         return;
@@ -242,6 +249,10 @@ static void release_done(struct store_op *op)
 {
     struct outcome *outcome = (struct outcome *)op;
     const struct op_release *release = &outcome->release;
+    if (op->code == MQ_NOSPACE) {
+        again_later(outcome->d, op);
+        return;
+    }
     if (op->code != MQ_OK) {
         log_refused(outcome, release->id);
     } else if (release->kind == RELEASE_CRASHED || release->kind == RELEASE_TIMED_OUT) {

@@ -218,7 +218,7 @@ void pools_tick(struct dispatch *d, mono_ms now)
 {
     struct pool *pool;
     bool probe = now >= d->probe_at;
-    if (d->stopping || now < d->rest_until)
+    if (d->stopping || now < d->rest_until || d->stats.outcomes_waiting >= AGAIN_MOST)
         return;
     if (probe) {
         d->probe_at = now + PROBE_EVERY_MS;

@@ -73,6 +73,8 @@ static void renewed(struct store_op *op)
     struct renewal *renewal = (struct renewal *)op;
     struct worker *worker;
     struct place *place = worker_place_of(renewal->d, renewal->extend.id, renewal->extend.token, &worker);
+    if (op->code == MQ_NOSPACE)
+        again_renew(renewal->d);
     /* lost all the same: whoever has it now must not be disturbed by this attempt's end */
     if ((op->code == MQ_LOST || op->code == MQ_NOTFOUND) && place) {
         unsigned slot = (unsigned)(place - worker->places);

@@ -485,6 +485,9 @@ void check_rest(void)
         check_moment("the removal of an old record", model_next_old(m));
         check_moment("the removal of a dead letter", model_next_dead(m));
         check_moment("the end of a pause", model_next_pause(m));
+        for (unsigned i = 0; i < 64 && sim.now > sim.orphans_until; i++)
+            if (sim.orphans[i])
+                sim_wrong("an outcome was refused a second ago, and nobody has asked again");
     } else if (sim.wake.mono > sim.rests_until && sim.wake.mono > sim.now + 1000) {
         sim_wrong("the disk was full, and nobody will wake to try again");
     }

@@ -157,28 +157,60 @@ static void on_submitted(const struct ticket *ticket)
         workers_submitted(ticket);
 }
 
+/* The lease whose end this is; 0: it is none. */
+static uint64_t ended_lease(const struct store_op *op)
+{
+    switch (op->verb) {
+    case STORE_COMPLETE:
+        return ((const struct op_complete *)op)->token;
+    case STORE_FAIL:
+        return ((const struct op_fail *)op)->token;
+    case STORE_RELEASE:
+        return ((const struct op_release *)op)->token;
+    case STORE_PARK:
+        return ((const struct op_step *)op)->token;
+    default:
+        return 0;
+    }
+}
+
+/* An outcome that has no space is an orphan until it is decided. */
+static void follow_orphan(uint64_t token, bool refused)
+{
+    unsigned at = 0;
+    while (at < 64 && sim.orphans[at] != token)
+        at++;
+    for (unsigned i = 0; refused && at == 64 && i < 64; i++)
+        if (!sim.orphans[i])
+            at = i;
+    if (at < 64)
+        sim.orphans[at] = refused ? token : 0;
+    if (refused)
+        sim.orphans_until = sim.now + 1000;
+}
+
+/* Refused for want of space, this says that all else would be, too. */
+static bool may_rest_after(const struct store_op *op)
+{
+    bool pushes = op->verb == STORE_COMPLETE && ((const struct op_complete *)op)->child_count;
+    return (ended_lease(op) && !pushes) || op->verb == STORE_LEASE || op->verb == STORE_SWEEP ||
+           op->verb == STORE_EXTEND;
+}
+
 /* What dispatch did by itself was refused. */
 static void on_answered(const struct ticket *ticket)
 {
     const struct store_op *op = ticket->op;
-    uint64_t *orphan = &sim.orphans[sim.orphan_count % 64];
     if (op->code == MQ_OK)
         workers_released(op);
-    if (ticket->ours || op->code != MQ_NOSPACE)
+    if (ticket->ours)
         return;
-    if (op->verb == STORE_LEASE || op->verb == STORE_SWEEP)
+    if (ended_lease(op))
+        follow_orphan(ended_lease(op), op->code == MQ_NOSPACE);
+    if (op->code != MQ_NOSPACE)
+        return;
+    if (may_rest_after(op))
         sim.rests_until = sim.now + 1000;
-    if (op->verb == STORE_COMPLETE)
-        *orphan = ((const struct op_complete *)op)->token;
-    else if (op->verb == STORE_FAIL)
-        *orphan = ((const struct op_fail *)op)->token;
-    else if (op->verb == STORE_RELEASE)
-        *orphan = ((const struct op_release *)op)->token;
-    else if (op->verb == STORE_PARK)
-        *orphan = ((const struct op_step *)op)->token;
-    else
-        return;
-    sim.orphan_count++;
 }
 
 static void set_up(uint64_t seed, const char *dir)

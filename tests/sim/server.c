@@ -136,6 +136,7 @@ static void server_open(void)
     dispatch_listen(sim.d, &sim.events);
     check_forget_events();
     sim.rests_until = 0;
+    memset(sim.orphans, 0, sizeof sim.orphans); /* the restart gives them back */
     set_pools();
     server_set_types();
     store_collect(sim.store);

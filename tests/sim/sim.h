@@ -117,10 +117,10 @@ struct sim {
     struct client_wait waits[WAITERS];
     struct held held[HELD_MAX];
     unsigned held_count;
-    unsigned bulks;       /* under way */
-    mono_ms rests_until;  /* all was refused: dispatch may rest so long */
-    uint64_t orphans[64]; /* leases whose outcome was refused: they stay until they run out */
-    unsigned orphan_count;
+    unsigned bulks;        /* under way */
+    mono_ms rests_until;   /* all was refused: dispatch may rest so long */
+    uint64_t orphans[64];  /* leases whose outcome was refused: dispatch must ask again; 0: none */
+    mono_ms orphans_until; /* a second after the last refusal, and then none may be left */
     uint64_t taken[256]; /* leases that a person ended, and dispatch knows: no word of their holders counts */
     unsigned taken_count;
     uint64_t shortened[64]; /* leases of workers that somebody else extended, to less: they may run out */

@@ -544,10 +544,26 @@ static void check_release(const struct op_release *op)
                   guilty ? "guilty" : "not guilty", guilty ? "not " : "");
 }
 
+/* An outcome that was refused for want of space is asked again, and its lease renewed meanwhile. */
+static bool is_orphan(const struct store_op *op)
+{
+    uint64_t token = op->verb == STORE_COMPLETE  ? ((const struct op_complete *)op)->token
+                     : op->verb == STORE_FAIL    ? ((const struct op_fail *)op)->token
+                     : op->verb == STORE_RELEASE ? ((const struct op_release *)op)->token
+                     : op->verb == STORE_EXTEND  ? ((const struct op_extend *)op)->token
+                                                 : 0;
+    for (unsigned i = 0; token && i < 64; i++)
+        if (sim.orphans[i] == token)
+            return true;
+    return false;
+}
+
 void workers_submitted(const struct ticket *ticket)
 {
     const struct store_op *op = ticket->op;
     struct fake_job *job;
+    if (is_orphan(op))
+        return;
     switch (op->verb) {
     case STORE_LEASE:
     case STORE_SWEEP:

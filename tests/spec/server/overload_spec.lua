@@ -1,6 +1,7 @@
 local support = require "support"
 
 local files = {
+  ["handlers/parent.lua"] = "return { run = function(job) job:push('quick', { text = ('x'):rep(8000) }) end }",
   ["moonq.lua"] = [[return { payload_max = "10KiB", disk_reserve = "1MiB", map_size = "1MiB",
     queues = { small = { limit = 3 } } }]],
   ["handlers/quick.lua"] = "return { run = function() return 1 end }",
@@ -51,6 +52,7 @@ describe("overload", function()
     local ok, err = pcall(function()
       server = support.start({ files = files, args = { "--data", disk .. "/data" } })
       server.client:pause("default")
+      local parent = server.client:push("parent", {}, { priority = 0 })
       local text, ids, refused = ("x"):rep(8000), {}, nil
       for _ = 1, 4000 do
         local pushed, answer = pcall(server.client.push, server.client, "quick", { text = text })
@@ -68,6 +70,8 @@ describe("overload", function()
       assert.equal(0, #taken) -- paused; nothing is handed out
       server.client:resume("default")
       server:await("job.succeeded", ids[2]) -- leases and acknowledgements find room
+      assert.equal(1, server.client:stats().outcomes_waiting) -- but not the push that is part of one
+      assert.equal("running", server.client:job(parent).state)
       for i = 2, #ids do
         assert.equal("succeeded", server.client:wait(ids[i]).state)
       end
@@ -75,6 +79,9 @@ describe("overload", function()
         server.client:delete(ids[i])
       end
       server:await("job.succeeded", server.client:push("quick", { text = "there is room again" }))
+      server:await("job.succeeded", parent)
+      assert.equal(1, server.client:job(parent).attempt)
+      assert.equal(0, server.client:stats().outcomes_waiting)
       server:halt()
     end)
     if server then

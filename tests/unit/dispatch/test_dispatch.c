@@ -1273,6 +1273,77 @@ static void a_refused_lease_gives_no_job_to_a_worker(void **unused)
     world_free(w);
 }
 
+static void an_outcome_that_has_no_space_is_kept_until_there_is(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct frame_job jobs[2];
+    struct dispatch_stats stats;
+    (void)unused;
+    job_id done = world_push(w, "a", NULL), failed = world_push(w, "a", NULL);
+    assert_int_equal(2, world_jobs(w, 0, jobs, 2));
+    world_begin(w, 0, &jobs[0]);
+    world_begin(w, 0, &jobs[1]);
+    set_disk_full(true);
+    world_done(w, 0, &jobs[0], "{}");
+    world_failed(w, 0, &jobs[1], "boom");
+    world_turn(w);
+    for (int i = 0; i < 60; i++) { /* longer than any lease */
+        world_beat(w);
+        world_pass(w, 1000);
+    }
+    dispatch_stats(w->d, &stats);
+    assert_int_equal(2, stats.outcomes_waiting);
+    assert_int_equal(JOB_RUNNING, world_state(w, done));
+    set_disk_full(false);
+    world_pass(w, 1100);
+    assert_int_equal(JOB_SUCCEEDED, world_state(w, done));
+    assert_int_equal(1, world_told(w, "job.failed", failed));
+    assert_int_equal(0, world_told(w, "job.lost", 0));
+    assert_int_equal(1, world_told(w, "job.started", done));
+    dispatch_stats(w->d, &stats);
+    assert_int_equal(0, stats.outcomes_waiting);
+    world_free(w);
+}
+
+static void a_job_whose_lease_could_not_be_renewed_for_want_of_space_stays_with_its_worker(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    world_begin(w, 0, &job);
+    set_disk_full(true);
+    for (int i = 0; i < 600; i++) {
+        world_beat(w);
+        world_pass(w, 100);
+    }
+    set_disk_full(false);
+    world_beat(w);
+    world_pass(w, 1100);
+    assert_int_equal(JOB_RUNNING, world_state(w, id));
+    assert_int_equal(0, world_told(w, "job.lost", 0));
+    world_done(w, 0, &job, "{}");
+    world_turn(w);
+    assert_int_equal(JOB_SUCCEEDED, world_state(w, id));
+    world_free(w);
+}
+
+static void what_still_waits_for_space_at_the_end_runs_again_after_it(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    (void)unused;
+    world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    world_begin(w, 0, &job);
+    set_disk_full(true);
+    world_done(w, 0, &job, "{}");
+    world_turn(w);
+    set_disk_full(false);
+    world_free(w); /* and nothing leaks */
+}
+
 /* Found by fuzzing: a fraction that is none was stored, and told to listeners as "inf", which is no JSON. */
 static void a_progress_that_is_no_fraction_is_not_believed(void **unused)
 {
@@ -1416,6 +1487,9 @@ int main(void)
         cmocka_unit_test(a_consumer_serves_a_queue_too),
         cmocka_unit_test(a_job_cancelled_on_its_way_to_be_parked_has_ended),
         cmocka_unit_test(a_refused_lease_gives_no_job_to_a_worker),
+        cmocka_unit_test(an_outcome_that_has_no_space_is_kept_until_there_is),
+        cmocka_unit_test(a_job_whose_lease_could_not_be_renewed_for_want_of_space_stays_with_its_worker),
+        cmocka_unit_test(what_still_waits_for_space_at_the_end_runs_again_after_it),
         cmocka_unit_test(a_progress_that_is_no_fraction_is_not_believed),
         cmocka_unit_test(a_line_of_the_log_stays_one_line),
         cmocka_unit_test(garbage_from_a_worker_is_refused),
