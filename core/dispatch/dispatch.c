@@ -137,6 +137,7 @@ void dispatch_free(struct dispatch *d)
     pools_free(d);
     types_free(d);
     hints_free(d);
+    orphans_free(d);
     buf_release(&d->scratch);
     free(d);
 }
@@ -185,6 +186,7 @@ struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now
     timers_tick(d, wall);
     fetches_tick(d, now);
     pools_tick(d, now);
+    orphans_tick(d);
     mono_ms next = watch_tick(d, wall, now);
     next = earlier(next, fetches_next(d));
     next = earlier(next, again_next(d));
@@ -193,6 +195,6 @@ struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now
     if (now < d->rest_until)
         next = earlier(next, d->rest_until);
     else if (d->pools && !d->stopping)
-        next = earlier(next, d->probe_at);
+        next = earlier(next, earlier(d->probe_at, d->orphans_look ? MONO_NEVER : d->orphans_at));
     return (struct dispatch_wake){next, timers_next(d)};
 }

@@ -178,6 +178,7 @@ struct dispatch_stats {
     uint64_t taken_back;        /* jobs given to a worker that did not start them in time */
     uint64_t workers_lost, workers_killed;
     uint64_t poisoned;
+    uint64_t orphans_repaired;     /* jobs that ran without a holder, and were given back: at start too */
     uint64_t evicted;              /* finished records deleted before their time, for there were too many */
     uint64_t archived;             /* dead letters that moved to the archive */
     unsigned dead_percent;         /* of their limit; 0: none */

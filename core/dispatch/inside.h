@@ -234,6 +234,11 @@ void fetch_got(struct fetch *fetch, struct ask *ask);
 void unserved_tick(struct dispatch *d);
 void unserved_fetched(struct dispatch *d, struct hint *hint);
 
+/* orphans.c: now and then. */
+struct look;
+void orphans_tick(struct dispatch *d);
+void orphans_free(struct dispatch *d);
+
 struct waiting { /* all waiters of one job */
     job_id id;
     struct waiter *waiters;
@@ -314,8 +319,13 @@ struct dispatch {
     mono_ms probe_at; /* ask although hints promise nothing: a lost hint must not stop us */
     mono_ms
         rest_until; /* the store refused what we do by ourselves: no lease for workers, no sweep until then */
-    uint64_t strangers;  /* jobs without a handler since the last warning */
-    mono_ms stranger_at; /* the next warning may be given */
+    uint64_t strangers;        /* jobs without a handler since the last warning */
+    mono_ms stranger_at;       /* the next warning may be given */
+    struct look *orphans_look; /* under way; NULL: none */
+    mono_ms orphans_at, orphans_asked_at, orphans_looked_at;
+    struct buf orphans_before,
+        orphans_now; /* of struct suspect: of the round before, and of this one so far */
+    struct buf orphans_cursor;
     struct dispatch_stats stats;
     struct buf scratch;
 };

@@ -32,5 +32,7 @@ void dispatch_pulses(const struct dispatch *d, mono_ms now, struct pulse *list, 
     pulse_add(list, count, "watch", now, d->watched_at, d->watch_at);
     pulse_add(list, count, "detector", now, d->detected_at,
               rests || d->stopping || !d->pools ? MONO_NEVER : d->probe_at);
+    pulse_add(list, count, "orphans", now, d->orphans_looked_at,
+              d->orphans_look ? d->orphans_asked_at : MONO_NEVER);
     pulse_add(list, count, "renewals", now, d->renewed_at, renewal_due_at(d));
 }

@@ -98,6 +98,9 @@ void dispatch_worker_free(struct dispatch *d, struct worker *worker);
 /* All jobs that it holds go back uncharged: a stop whose patience is over. */
 void dispatch_worker_give_back(struct dispatch *d, struct worker *worker, wall_ms wall);
 
+/* So many jobs of an earlier server's workers were given back. */
+void dispatch_orphans_repaired(struct dispatch *d, unsigned count);
+
 /* No job is handed out and no push accepted from now on. */
 void dispatch_stop(struct dispatch *d);
 bool dispatch_stopping(const struct dispatch *d);

@@ -96,6 +96,7 @@ static void add_dispatch(struct figures *figures, struct dispatch *d)
     add(figures, "workers_killed", (int64_t)stats.workers_killed);
     add(figures, "poisoned", (int64_t)stats.poisoned);
     add(figures, "outcomes_waiting", stats.outcomes_waiting);
+    add(figures, "orphans_repaired_total", (int64_t)stats.orphans_repaired);
     add(figures, "evicted", (int64_t)stats.evicted);
     add(figures, "archived", (int64_t)stats.archived);
     add(figures, "dead_percent", stats.dead_percent);

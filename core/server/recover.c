@@ -26,6 +26,7 @@ static void finish(struct recovery *recovery)
     if (recovery->given_back + recovery->charged + recovery->dead)
         log_event(LOG_WARN, "server.recovered", LOG_INT("given_back", recovery->given_back),
                   LOG_INT("charged", recovery->charged), LOG_INT("dead", recovery->dead));
+    dispatch_orphans_repaired(recovery->server->dispatch, recovery->given_back + recovery->charged);
     fleet_forget_suspects(recovery->server->run_dir); /* what they said is on disk */
     free(recovery->suspects);
     free(recovery);

@@ -516,10 +516,13 @@ static void check_release(const struct op_release *op)
     struct seat *seat = sim.losing;
     struct fake_job *job = NULL;
     if (!seat) {
+        workers_read(); /* what is on its way to a worker is that worker's */
+        seat = seat_of(op->id, op->token, &job);
+        if (op->kind == RELEASE_GIVE_BACK && (!seat || is_revoked(seat, job)))
+            return; /* nobody has it any more, since what it was released with was refused: it was found */
         if (op->kind != RELEASE_UNSTARTED)
             sim_wrong("%s was %s, and no worker died", name_of(op->id),
                       op->kind == RELEASE_GIVE_BACK ? "given back as if it had begun" : "charged");
-        seat = seat_of(op->id, op->token, &job);
         if (seat && job->begun)
             sim_wrong("%s was taken back, and it has begun", name_of(op->id));
         return;
@@ -566,6 +569,7 @@ void workers_submitted(const struct ticket *ticket)
         return;
     switch (op->verb) {
     case STORE_LEASE:
+    case STORE_LIST:
     case STORE_SWEEP:
     case STORE_MANY:
     case STORE_ARCHIVE: /* check_archived asks for what it must do */

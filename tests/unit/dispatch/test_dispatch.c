@@ -1078,6 +1078,63 @@ static void backlog_beside_idle_workers_is_noticed(void **unused)
 }
 
 /* Cancelled between its lease and its parking: it is not parked then, it has ended, and who waits must hear of it. */
+static void ignore_done(struct store_op *op)
+{
+    (void)op;
+}
+
+/* Leased for a worker, and no worker has it: as if the answer to its end had been lost. */
+static void a_job_that_runs_nowhere_is_given_back_uncharged(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct frame_job job;
+    struct push_order order;
+    struct op_get got;
+    struct dispatch_stats stats;
+    struct fetched fetched;
+    (void)unused;
+    job_id held = world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    world_begin(w, 0, &job);
+    atomic_store(&w->workers[0].page->on_cpu, 0);
+    order_init(&order);
+    order.queue = other_queue[0];
+    job_id fetched_id = world_push(w, "python.job", &order);
+    fetch_start(w, &fetched, 0);
+    world_turn(w);
+    assert_true(fetched.id == fetched_id); /* a consumer's is its own affair */
+    order.queue = SLICE("mail");
+    order.delay_ms = 3600000;
+    order.lease_ms = 3600000;
+    job_id lost = world_push(w, "a", &order);
+    struct op_step step = {.id = lost};
+    struct op_lease lease = {.queues = &order.queue, .queue_count = 1, .max = 1, .by_worker = true};
+    store_op_init(&step.op, STORE_PROMOTE, w->wall);
+    store_op_init(&lease.op, STORE_LEASE, w->wall);
+    lease.holder = SLICE("default.9");
+    step.op.done = lease.op.done = ignore_done;
+    dispatch_submit(w->d, &step.op); /* in one commit, so that no worker gets it */
+    dispatch_submit(w->d, &lease.op);
+    store_flush(w->store);
+    store_collect(w->store);
+    assert_int_equal(1, lease.count);
+    store_op_release(&step.op);
+    store_op_release(&lease.op);
+    for (int i = 0; i < 20; i++) {
+        world_beat(w);
+        world_pass(w, 1000);
+    }
+    world_get(w, &got, lost);
+    assert_int_not_equal(0, got.attempt_count);
+    assert_int_equal(STEP_GIVE_BACK, got.attempts[0].outcome);
+    store_op_release(&got.op);
+    assert_int_equal(JOB_RUNNING, world_state(w, held));
+    assert_int_equal(JOB_RUNNING, world_state(w, fetched_id));
+    dispatch_stats(w->d, &stats);
+    assert_int_equal(1, stats.orphans_repaired);
+    world_free(w);
+}
+
 static const struct pulse *pulse_of(const struct pulse *list, unsigned count, const char *name)
 {
     for (unsigned i = 0; i < count; i++)
@@ -1481,6 +1538,7 @@ int main(void)
         cmocka_unit_test(a_parked_job_does_not_keep_the_loop_busy),
         cmocka_unit_test(a_blocked_fetch_gets_a_job_that_is_parked),
         cmocka_unit_test(backlog_beside_idle_workers_is_noticed),
+        cmocka_unit_test(a_job_that_runs_nowhere_is_given_back_uncharged),
         cmocka_unit_test(every_loop_tells_when_it_ran_and_for_how_long_it_is_late),
         cmocka_unit_test(a_sweep_without_an_answer_is_late),
         cmocka_unit_test(a_queue_that_nobody_serves_is_told_of_once),

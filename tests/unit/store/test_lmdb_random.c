@@ -241,7 +241,7 @@ static void make_tick(struct history *h, struct op_tick *op, struct op_push *pus
         op->row.planned = h->lab->now;
     op->extra = pick(h, 10) == 0;
     op->row.until = op->row.planned;
-    op->next = op->row.planned + 1 + (int64_t)pick(h, 30);
+    op->next = op->row.planned > WALL_MAX ? WALL_NEVER : op->row.planned + 1 + (int64_t)pick(h, 30);
     op->overlap = (enum overlap)pick(h, OVERLAPS);
     op->keep = 1 + pick(h, 6);
     make_push(h, push, payload);
