@@ -151,6 +151,7 @@ struct worker_view {
     uint64_t started, done, failed;
     wall_ms started_at;
     int64_t silent_ms; /* since its last beat */
+    uint64_t memory;   /* bytes that its Lua has, by its own word */
 };
 /* Workers in order; false past the last. */
 bool dispatch_worker_view(struct dispatch *d, unsigned index, struct worker_view *out);

@@ -53,6 +53,7 @@ struct pool_settings {
     char *name;
     unsigned workers, slots;
     uint64_t memory_bytes;
+    unsigned jobs_max; /* a worker is replaced after about so many; 0: never for their number */
     enum pool_order order;
     struct pool_queue *queues;
     unsigned queue_count;

@@ -364,6 +364,7 @@ bool dispatch_worker_view(struct dispatch *d, unsigned index, struct worker_view
                     .failed = worker->failed,
                     .started_at = worker->started_at,
                     .silent_ms = d->now - worker->beat_at,
+                    .memory = atomic_load(&worker->page->memory),
                 };
                 return true;
             }

@@ -96,7 +96,7 @@ void answer_queues(struct call *call, struct reply *reply)
 
 static void add_worker(struct reply *reply, const struct worker_view *worker)
 {
-    reply_map(reply, 13);
+    reply_map(reply, 14);
     reply_bulk(reply, SLICE("name"));
     reply_bulk(reply, worker->name);
     reply_bulk(reply, SLICE("pool"));
@@ -120,6 +120,7 @@ static void add_worker(struct reply *reply, const struct worker_view *worker)
     reply_moment(reply, worker->started_at);
     reply_bulk(reply, SLICE("silent"));
     reply_int(reply, worker->silent_ms);
+    add_count(reply, "memory", worker->memory);
 }
 
 enum mq_code cmd_workers(struct call *call, struct mq_err *err)

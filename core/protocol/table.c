@@ -339,7 +339,7 @@ const struct command commands[] = {
             "`on_cpu` (the job that runs at this moment, or null), `started` (jobs it has begun), `done`, "
             "`failed`, `started_at`, "
             "`silent` (since its last "
-            "sign of life)",
+            "sign of life), `memory` (bytes that its Lua has)",
         .errors = "",
         .since = "0.1",
     },

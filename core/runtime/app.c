@@ -187,7 +187,7 @@ void app_release(struct app *app)
     *app = (struct app){0};
 }
 
-const struct handler *app_find_handler(const struct app *app, struct slice type)
+struct handler *app_find_handler(const struct app *app, struct slice type)
 {
     struct handler *found;
     HASH_FIND(hh, app->handlers, type.at, type.len, found);

@@ -36,6 +36,7 @@ struct handler {
     int options_ref; /* third argument of the policy; LUA_NOREF: none */
     struct allowed_host *hosts;
     unsigned host_count;
+    uint64_t ran; /* jobs of it in this worker */
     UT_hash_handle hh;
 };
 
@@ -49,7 +50,7 @@ struct app {
 void app_load(struct app *app, lua_State *L);
 void app_release(struct app *app);
 
-const struct handler *app_find_handler(const struct app *app, struct slice type);
+struct handler *app_find_handler(const struct app *app, struct slice type);
 
 /* Adds to READY's errors (or warnings). `line` 0: not known; a "file:line: " before the message is taken off. */
 void app_add_error(struct app *app, const char *file, int line, const char *message);

@@ -59,6 +59,7 @@ static bool read_setup(struct slice text, struct mq_err *err)
         .stdlib = text_of(json, "stdlib"),
         .scripts = text_of(json, "scripts"),
         .slots = (unsigned)number_of(json, "slots", 1),
+        .jobs_max = (uint64_t)number_of(json, "jobs_max", 0),
         .memory_bytes = (size_t)number_of(json, "memory_bytes", 256 << 20),
         .payload_max = (size_t)number_of(json, "payload_max", 1 << 20),
         .result_max = (size_t)number_of(json, "result_max", 1 << 20),

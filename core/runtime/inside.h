@@ -26,6 +26,7 @@
 struct setup {
     char *role, *name, *app, *stdlib, *scripts;
     unsigned slots;
+    uint64_t jobs_max; /* 0: any number */
     size_t memory_bytes, payload_max, result_max, log_line_max;
     int64_t cancel_grace_ms;
 };
@@ -62,7 +63,7 @@ struct task {
     uint16_t attempt, crashes;
     struct buf record; /* what `spec` points into */
     struct job_spec spec;
-    const struct handler *handler;
+    struct handler *handler;
 
     enum stop stop;
     bool stop_raised; /* it has been told by an error */
@@ -104,6 +105,8 @@ struct runtime {
     struct task *queue_head, *queue_tail;
     bool draining, recycling;
     unsigned memory_failures;
+    uint64_t jobs_ended;
+    size_t first_live;     /* `live` when the first job came */
     size_t live;           /* bytes after the last full collection of ours */
     size_t children_bytes; /* of all tasks: what waits to be pushed counts as memory too */
 
@@ -129,6 +132,8 @@ void worker_ease(void);
 void worker_make_room(void);
 /* Collects garbage. True: what is left still comes near the limit. */
 bool worker_is_full(void);
+/* A job has ended: the worker is replaced if that was its last one. */
+void worker_job_ended(struct handler *handler);
 /* A job met the memory limit: collects garbage, and recycles the worker if that does not help. */
 void worker_out_of_memory(void);
 /* Compiled code is out of memory and cannot be told: ends the process, at the cost of the job on the CPU. */

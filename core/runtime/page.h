@@ -36,6 +36,7 @@ struct run_page {
     _Atomic uint64_t on_cpu; /* the job whose coroutine runs now; 0: none */
     _Atomic uint64_t turns;  /* grows each time a coroutine is resumed */
     _Atomic uint64_t beats;  /* grows with each turn of the worker's loop, and at least twice a second */
+    _Atomic uint64_t memory; /* bytes that its Lua has, at its last beat */
     _Atomic uint32_t slots[WORKER_SLOTS_MAX];
 };
 

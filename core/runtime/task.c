@@ -164,9 +164,11 @@ static void task_free(struct task *task)
     task->stop_raised = task->ended = false;
     task->log_lines = 0;
     task->booked = 0;
-    task->handler = NULL;
     task->state = TASK_FREE;
     rt.busy--;
+    if (task->handler)
+        worker_job_ended(task->handler);
+    task->handler = NULL;
 }
 
 /* ---- how it ended ---- */

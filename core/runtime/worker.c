@@ -203,6 +203,34 @@ void worker_out_of_memory(void)
         rt.setup.name, rt.meter.used, rt.meter.limit, rt.memory_failures);
 }
 
+/* "email.send 900, report 100": who may have leaked, if anybody did. */
+static void list_types(char *out, size_t size)
+{
+    const struct handler *handler, *next;
+    size_t len = 0;
+    out[0] = '\0';
+    HASH_ITER (hh, rt.app.handlers, handler, next)
+        if (handler->ran && len < size)
+            len += (size_t)snprintf(out + len, size - len, "%s%s %llu", len ? ", " : "", handler->type,
+                                    (unsigned long long)handler->ran);
+}
+
+void worker_job_ended(struct handler *handler)
+{
+    char types[600];
+    handler->ran++;
+    if (!rt.jobs_ended++)
+        rt.first_live = rt.meter.used;
+    if (!rt.setup.jobs_max || rt.jobs_ended < rt.setup.jobs_max || rt.recycling)
+        return;
+    rt.recycling = true;
+    collect();
+    list_types(types, sizeof types);
+    worker_log(LOG_INFO,
+               "worker %s has run %llu jobs (%s) and is replaced: it holds %zu bytes, %zu after its first",
+               rt.setup.name, (unsigned long long)rt.jobs_ended, types, rt.live, rt.first_live);
+}
+
 void worker_exhausted(void)
 {
     char id[JOB_ID_TEXT_BYTES];
@@ -224,6 +252,7 @@ static void beat(void)
 {
     atomic_store_explicit(&rt.page->beats, atomic_load_explicit(&rt.page->beats, memory_order_relaxed) + 1,
                           memory_order_release);
+    atomic_store_explicit(&rt.page->memory, rt.meter.used, memory_order_relaxed);
 }
 
 /* Runs what can run. True: more is left, and it is time to look at the socket. */

@@ -10,6 +10,7 @@
 #define POOL_SLOTS_DEFAULT   100
 #define POOL_MEMORY_DEFAULT  (256LL << 20)
 #define POOL_WORKERS_MAX     256
+#define POOL_JOBS_MAX        1000000000
 #define WEIGHT_MAX           1000
 #define WHOLE_MAX            9007199254740992.0 /* 2^53: up to there Lua counts in ones */
 
@@ -147,6 +148,8 @@ static enum mq_code read_pool_key(struct pool_settings *pool, const char *key, j
         return read_whole(&pool->workers, pool->name, key, value, 0, POOL_WORKERS_MAX, err);
     if (strcmp(key, "concurrency") == 0)
         return read_whole(&pool->slots, pool->name, key, value, 1, WORKER_SLOTS_MAX, err);
+    if (strcmp(key, "jobs") == 0)
+        return read_whole(&pool->jobs_max, pool->name, key, value, 0, POOL_JOBS_MAX, err);
     if (strcmp(key, "queues") == 0)
         return read_pool_queues(pool, value, err);
     if (strcmp(key, "order") == 0) {
@@ -169,10 +172,10 @@ static enum mq_code read_pool_key(struct pool_settings *pool, const char *key, j
         pool->memory_bytes = (uint64_t)bytes;
         return MQ_OK;
     }
-    return mq_fail(
-        err, MQ_BADARG,
-        "moonq.lua: unknown setting 'pools.%s.%.64s' (there are workers, concurrency, queues, order, memory)",
-        pool->name, key);
+    return mq_fail(err, MQ_BADARG,
+                   "moonq.lua: unknown setting 'pools.%s.%.64s' (there are workers, concurrency, queues, "
+                   "order, memory, jobs)",
+                   pool->name, key);
 }
 
 static void read_pool(struct pool_settings *pool, json_t *table, struct config_faults *faults)
@@ -273,19 +276,23 @@ void config_read_queues(struct config *config, json_t *queues, struct config_fau
 
 void config_print_pool_docs(void)
 {
-    puts("\n## pools\n\n    pools = {\n      default = { workers = 2, concurrency = 100, memory = "
-         "\"256MiB\",\n"
-         "                  queues = { mail = 3, [\"*\"] = 1 }, order = \"weighted\" },\n"
-         "      reports = { workers = 1, concurrency = 4, queues = { \"urgent\", \"reports\" }, order = "
-         "\"strict\" },\n    }\n\n"
-         "A pool is a number of worker processes, each of which runs up to `concurrency` jobs at once. "
-         "`queues` names "
-         "what it serves: a list, or names with weights; `\"*\"` is every queue that no pool names. "
-         "`weighted` "
-         "takes turns by weight; `strict` empties the first before it looks at the second. `memory` limits "
-         "one worker's "
-         "Lua. Without `pools` there is one, `default`, that serves every queue.\n\n## queues\n\n"
-         "    queues = { mail = { limit = 100000 } }\n\n`limit`: waiting jobs that the queue may hold; a "
-         "push to a full "
-         "queue gets FULL.");
+    puts(
+        "\n## pools\n\n    pools = {\n      default = { workers = 2, concurrency = 100, memory = "
+        "\"256MiB\",\n"
+        "                  queues = { mail = 3, [\"*\"] = 1 }, order = \"weighted\" },\n"
+        "      reports = { workers = 1, concurrency = 4, queues = { \"urgent\", \"reports\" }, order = "
+        "\"strict\" },\n    }\n\n"
+        "A pool is a number of worker processes, each of which runs up to `concurrency` jobs at once. "
+        "`queues` names "
+        "what it serves: a list, or names with weights; `\"*\"` is every queue that no pool names. "
+        "`weighted` "
+        "takes turns by weight; `strict` empties the first before it looks at the second. `memory` limits "
+        "one worker's "
+        "Lua. A worker whose Lua holds seven eighths of it after a full collection, or that has run about "
+        "`jobs` jobs (0, the default: any number), finishes what it has and is replaced by a fresh one: what "
+        "leaks, leaks no further. Without `pools` there is one, `default`, that serves every queue.\n\n## "
+        "queues\n\n"
+        "    queues = { mail = { limit = 100000 } }\n\n`limit`: waiting jobs that the queue may hold; a "
+        "push to a full "
+        "queue gets FULL.");
 }

@@ -31,6 +31,7 @@ struct seat {
     char name[NAME_MAX_BYTES + 24];
     unsigned slots;
     uint64_t memory_bytes;
+    unsigned jobs_max;
     struct child *child; /* NULL while it waits for its restart */
     struct worker *worker;
     struct run_page *page;
@@ -293,12 +294,13 @@ static void on_patience_over(struct ev_loop *loop, ev_timer *timer, int events)
 static void add_setup(struct seat *seat)
 {
     struct fleet *fleet = seat->fleet;
-    json_t *setup = json_pack(
-        "{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "role", "worker", "name", seat->name, "app",
-        fleet->app_dir, "stdlib", fleet->home->stdlib, "scripts", fleet->home->scripts, "slots",
-        (json_int_t)seat->slots, "memory_bytes", (json_int_t)seat->memory_bytes, "payload_max",
-        (json_int_t)fleet->payload_max, "result_max", (json_int_t)fleet->result_max, "log_line_max",
-        (json_int_t)fleet->log_line_max, "cancel_grace_ms", (json_int_t)fleet->cancel_grace);
+    json_t *setup =
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "role", "worker", "name", seat->name,
+                  "app", fleet->app_dir, "stdlib", fleet->home->stdlib, "scripts", fleet->home->scripts,
+                  "slots", (json_int_t)seat->slots, "memory_bytes", (json_int_t)seat->memory_bytes,
+                  "payload_max", (json_int_t)fleet->payload_max, "result_max", (json_int_t)fleet->result_max,
+                  "log_line_max", (json_int_t)fleet->log_line_max, "cancel_grace_ms",
+                  (json_int_t)fleet->cancel_grace, "jobs_max", (json_int_t)seat->jobs_max);
     char *text = json_dumps(setup, JSON_COMPACT);
     frame_add_json(worker_out(seat->worker), FRAME_SETUP, slice_of(text));
     free(text);
@@ -376,6 +378,12 @@ struct dispatch_host fleet_host(struct fleet *fleet)
         .owner = fleet, .write = host_write, .kill = host_kill, .ready = host_ready, .chance = host_chance};
 }
 
+/* Up to a fifth more, by its place in the pool: workers that began together are not replaced together. */
+static unsigned spread(unsigned jobs, unsigned n)
+{
+    return jobs + jobs / 20 * (n % 5);
+}
+
 void fleet_start(struct fleet *fleet, const struct config *config)
 {
     fleet->generation = ++fleet->last_generation;
@@ -391,6 +399,7 @@ void fleet_start(struct fleet *fleet, const struct config *config)
             snprintf(seat->pool, sizeof seat->pool, "%s", config->pools[i].name);
             seat->slots = config->pools[i].slots;
             seat->memory_bytes = config->pools[i].memory_bytes;
+            seat->jobs_max = spread(config->pools[i].jobs_max, n);
             seat->timer.data = seat;
             DL_APPEND(fleet->seats, seat);
             seat_launch(seat);

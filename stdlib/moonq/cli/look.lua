@@ -198,6 +198,9 @@ local worker_columns = {
   { "SILENT", function(worker)
     return output.duration(worker.silent)
   end },
+  { "MEMORY", function(worker)
+    return output.bytes(worker.memory)
+  end, right = true },
   { "ON CPU", "on_cpu", optional = true },
 }
 

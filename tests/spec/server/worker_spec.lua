@@ -165,4 +165,27 @@ describe("a listing of workers", function()
     local server = start(1, 2)
     assert.is_number(server.client:workers()[1].started_at)
   end)
+
+  it("that has run its number of jobs is replaced, and no job notices", function()
+    local server = support.start({ files = {
+      ["moonq.lua"] = "return { pools = { default = { workers = 1, concurrency = 3, jobs = 10 } } }",
+      ["handlers/a.lua"] = "return { run = function(job) return job.args.i end }",
+    } })
+    local ids = {}
+    for i = 1, 50 do
+      ids[i] = server.client:push("a", { i = i })
+    end
+    for i = 1, 50 do
+      local job = server.client:wait(ids[i])
+      assert.same({ "succeeded", i }, { job.state, job.result })
+      assert.equal(1, server.client:job(ids[i]).attempt)
+    end
+    local line = server:await_log("worker.log", function(line)
+      return line.message:find("is replaced", 1, true)
+    end)
+    assert.matches("has run %d+ jobs %(a %d+%) and is replaced: it holds %d+ bytes", line.message)
+    server:await("worker.exited")
+    assert.is_true(server.client:workers()[1].memory > 0)
+    assert.equal(0, server.client:stats().crashed_total)
+  end)
 end)
