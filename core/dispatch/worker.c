@@ -249,14 +249,16 @@ static void release_uncharged(struct worker *worker, struct place *place, const 
     outcome_release(worker, place, begun ? RELEASE_GIVE_BACK : RELEASE_UNSTARTED, wall, slice_of(why));
 }
 
-/* What becomes of one job of a worker that died. */
-static void release_lost(struct worker *worker, struct place *place, bool guilty, const char *how,
+/* What becomes of one job of a worker that died, of the job `guilty` or of none. */
+static void release_lost(struct worker *worker, struct place *place, job_id guilty, const char *how,
                          wall_ms wall)
 {
     struct dispatch *d = worker->d;
     char text[200];
-    if (!guilty) {
-        release_uncharged(worker, place, "its worker died of another job", wall);
+    if (place->id != guilty) {
+        snprintf(text, sizeof text, "its worker %s %s: %s", worker->name,
+                 guilty ? "died of another job" : "ended, of no job", how);
+        release_uncharged(worker, place, text, wall);
         return;
     }
     bool timed_out = worker->killed_for == place->id && strcmp(worker->killed_why, "timeout") == 0;
@@ -302,7 +304,7 @@ void dispatch_worker_lost(struct dispatch *d, struct worker *worker, const char 
         struct place *place = &worker->places[i];
         if (place->state == PLACE_HELD && !place->released) {
             progress_flush(worker, place);
-            release_lost(worker, place, guilty && place->id == guilty, how, wall);
+            release_lost(worker, place, guilty, how, wall);
         }
         if (place->state != PLACE_FREE)
             place_free(worker, place);

@@ -179,6 +179,26 @@ static void a_dead_worker_charges_only_the_job_on_its_cpu(void **unused)
     world_free(w);
 }
 
+/* Somebody killed it, or the kernel did for lack of memory: no job is at fault, and the history must not say so. */
+static void a_job_of_a_worker_that_died_of_none_says_how_it_died(void **unused)
+{
+    struct world *w = world_new(1, 1);
+    struct frame_job job;
+    struct op_get got;
+    (void)unused;
+    job_id id = world_push(w, "a", NULL);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    world_begin(w, 0, &job);
+    atomic_store(&w->workers[0].page->on_cpu, 0);
+    world_die(w, 0, "signal 9 (SIGKILL)");
+    world_get(w, &got, id);
+    const char *message = "its worker default.0 ended, of no job: signal 9 (SIGKILL)";
+    assert_int_equal(strlen(message), got.attempts[0].message.len);
+    assert_memory_equal(message, got.attempts[0].message.at, strlen(message));
+    store_op_release(&got.op);
+    world_free(w);
+}
+
 static void a_timed_out_job_is_told_then_ended_then_its_worker_killed(void **unused)
 {
     struct world *w = world_new(1, 1);
@@ -1508,6 +1528,7 @@ int main(void)
         cmocka_unit_test(a_job_that_nobody_began_in_time_expires),
         cmocka_unit_test(what_a_dead_worker_had_not_begun_may_still_expire),
         cmocka_unit_test(a_dead_worker_charges_only_the_job_on_its_cpu),
+        cmocka_unit_test(a_job_of_a_worker_that_died_of_none_says_how_it_died),
         cmocka_unit_test(a_timed_out_job_is_told_then_ended_then_its_worker_killed),
         cmocka_unit_test(a_job_does_not_time_out_while_a_neighbour_keeps_the_cpu),
         cmocka_unit_test(a_deliberate_kill_charges_the_job_it_was_for),
