@@ -43,6 +43,9 @@ void dispatch_submit(struct dispatch *d, struct store_op *op);
 enum mq_code dispatch_resolve(struct dispatch *d, struct op_push *op, const struct push_order *order,
                               wall_ms now, struct mq_err *err);
 
+/* Pushes get FULL, which names the limit; 0: they are accepted again. */
+void dispatch_set_memory_full(struct dispatch *d, uint64_t max_bytes);
+
 /* TOOBIG if a payload of its own (EDIT, RETRY) is over the limit. */
 enum mq_code dispatch_check_payload(const struct dispatch *d, struct slice payload, struct mq_err *err);
 
@@ -87,7 +90,7 @@ void dispatch_wait_stop(struct dispatch *d, struct waiter *waiter);
  * queue.paused queue.resumed type.paused type.resumed queue.draining queue.idle_with_backlog queue.unserved worker.started worker.ready worker.exited
  * worker.stopping worker.begins_nothing reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
  * record.quarantined index.mended queue.mended job.edited queue.limited keep.evicted dead.filling dead.archived
- * dead.archive_failed loop.stands_still loop.goes_on
+ * dead.archive_failed loop.stands_still loop.goes_on memory.full memory.recovered
  */
 struct event {
     const char *name;

@@ -289,8 +289,9 @@ struct dispatch {
     struct dispatch_host host;
     struct dispatch_settings settings;
     bool stopping;
-    wall_ms wall;   /* of the newest tick, or of what a worker said since */
-    wall_ms ticked; /* of the newest tick */
+    uint64_t memory_max; /* memory is short, and this is its limit; 0: it is not */
+    wall_ms wall;        /* of the newest tick, or of what a worker said since */
+    wall_ms ticked;      /* of the newest tick */
     mono_ms now;
     struct hint *hints; /* all, by name */
     struct hint *live;

@@ -30,11 +30,21 @@ void dispatch_set_types(struct dispatch *d, const struct push_order *types, unsi
     }
 }
 
+void dispatch_set_memory_full(struct dispatch *d, uint64_t max_bytes)
+{
+    d->memory_max = max_bytes;
+}
+
 enum mq_code dispatch_resolve(struct dispatch *d, struct op_push *op, const struct push_order *order,
                               wall_ms now, struct mq_err *err)
 {
     if (d->stopping)
         return mq_fail(err, MQ_BUSY, "the server is stopping; push again after its restart");
+    if (d->memory_max)
+        return mq_fail(
+            err, MQ_FULL,
+            "the server's memory is at its limit (max_memory, %llu MiB): push again later, or raise it",
+            (unsigned long long)(d->memory_max >> 20));
     enum mq_code code = order_check(order, d->settings.payload_max, err);
     if (code != MQ_OK)
         return code;

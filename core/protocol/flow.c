@@ -153,7 +153,7 @@ static enum hold hold_of(const struct conn *conn)
     const struct protocol_settings *settings = &conn->protocol->settings;
     if (conn->holder)
         return HOLD_CALL;
-    if (conn->under_way >= settings->pipeline_max)
+    if (conn->under_way >= (conn->protocol->tight ? 1 : settings->pipeline_max))
         return HOLD_FULL;
     if (buf_len(&conn->out) >= settings->output_pause)
         return HOLD_OUTPUT;

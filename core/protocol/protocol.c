@@ -9,6 +9,7 @@
 #include "protocol/command.h"
 #include "protocol/room.h"
 
+#define RELIEVE_MAX    64  /* clients closed at a look: each is found by looking at all */
 #define ACCEPT_MAX     64  /* connections in one turn: the others want their turn too */
 #define ACCEPT_PAUSE_S 0.5 /* after descriptors ran out: somebody has to hang up first */
 
@@ -215,6 +216,39 @@ void protocol_configure(struct protocol *p, const struct protocol_settings *sett
     p->settings = *settings;
     ev_timer_stop(p->loop, &p->look);
     protocol_look(p);
+}
+
+void protocol_set_tight(struct protocol *p, bool tight)
+{
+    p->tight = tight;
+}
+
+static size_t burden(const struct conn *conn)
+{
+    return conn->doomed ? 0 : buf_len(&conn->out) + buf_len(&conn->in);
+}
+
+static struct conn *heaviest(const struct protocol *p)
+{
+    struct conn *found = p->conns;
+    for (struct conn *conn = p->conns; conn; conn = conn->next)
+        if (burden(conn) > burden(found))
+            found = conn;
+    return found;
+}
+
+void protocol_relieve(struct protocol *p, uint64_t bytes)
+{
+    uint64_t freed = 0;
+    for (unsigned i = 0; freed < bytes && i < RELIEVE_MAX; i++) {
+        struct conn *conn = heaviest(p);
+        if (!conn || burden(conn) < READ_BYTES)
+            return; /* what they have is not worth it */
+        freed += burden(conn);
+        conn_doom(
+            conn,
+            "max_memory: memory is short, and it does not read its replies, or has sent half a command");
+    }
 }
 
 unsigned protocol_connections(const struct protocol *p)

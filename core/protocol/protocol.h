@@ -21,6 +21,10 @@ void protocol_listen(struct protocol *p, int listening_fd);
 void protocol_stop_listening(struct protocol *p);
 /* Writes what can be written and closes all. */
 void protocol_free(struct protocol *p);
+/* Memory is short: every client has one command under way at a time; or as many as its settings say again. */
+void protocol_set_tight(struct protocol *p, bool tight);
+/* Closes clients until `bytes` that they do not read, or have sent half of, are freed; those with the most first. */
+void protocol_relieve(struct protocol *p, uint64_t bytes);
 unsigned protocol_connections(const struct protocol *p);
 
 /* docs/protocol.md, made from the command table, on stdout: `moonq child docs`. */

@@ -40,6 +40,7 @@ struct protocol {
     unsigned conn_count;
     unsigned calls; /* alive; the struct is freed when it is closed and these are gone */
     bool closed;
+    bool tight; /* memory is short */
     ev_prepare before, after;
     ev_check begun;        /* a turn's events begin */
     bool written;          /* this turn's replies are written: what is said from now on needs another turn */

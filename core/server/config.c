@@ -62,6 +62,7 @@ static const struct setting {
     S(output_patience, KIND_DURATION, 30 * SECOND,  100,       HOUR,       true,  "A paused client that reads nothing for so long is closed."),
     S(half_sent,       KIND_DURATION, 60 * SECOND,  0,         HOUR,       true,  "A command begun and not finished for so long closes its connection; 0: never."),
     S(pipeline_max,    KIND_NUMBER,   16384,        16,        1000000,    true,  "Commands of one client under way at once; more wait unread."),
+    S(max_memory,      KIND_SIZE,     0,            0,         1024 * GIB, true,  "Memory of the server itself, without workers and the store's mapped file. Beyond it pushes get FULL, and clients that do not read are closed; 0: no limit."),
     S(map_size,        KIND_SIZE,     64 * MIB,     MIB,       1024 * GIB, false, "First size of the store's map; it grows by itself."),
     S(disk_reserve,    KIND_SIZE,     8 * MIB,      0,         GIB,        false, "Disk that pushes leave for acknowledgements; below it they get NOSPACE."),
     S(snapshot_max,    KIND_DURATION, 5 * SECOND,   100,       HOUR,       false, "How long a listing may hold its snapshot."),

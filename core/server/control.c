@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "server/memory.h"
 #include "server/watchdog.h"
 
 static void on_reload(void *owner, struct control_answer *answer)
@@ -58,17 +59,6 @@ static enum mq_code on_config_set(void *owner, struct slice name, struct slice v
     return MQ_OK;
 }
 
-static uint64_t resident_bytes(void)
-{
-    unsigned long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (file && fscanf(file, "%*u %lu", &pages) != 1)
-        pages = 0;
-    if (file)
-        fclose(file);
-    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void on_figures(void *owner, struct server_figures *out)
 {
     const struct server *server = owner;
@@ -81,7 +71,9 @@ static void on_figures(void *owner, struct server_figures *out)
         .socket_path = server->socket_path,
         .pid = getpid(),
         .uptime_ms = clock_mono() - server->started_at,
-        .rss_bytes = resident_bytes(),
+        .rss_bytes = memory_resident_bytes(),
+        .memory_bytes = memory_own_bytes(),
+        .max_memory = (uint64_t)server->config.max_memory,
         .cpu_us = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
                   (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec),
         .connections_max = (unsigned)server->config.connections_max,

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "runtime/child.h"
 #include "server/server.h"
+#include "server/memory.h"
 #include "server/watchdog.h"
 
 static const char usage[] =
@@ -269,6 +270,7 @@ static void assemble(struct server *server, json_t *app)
     struct store_listener listener = dispatch_store_listener(server->dispatch);
     turn_start(server);
     server->watchdog = watchdog_start(server);
+    memory_start(server);
     store_attach(server->store, &listener, wake_loop, server);
     dispatch_set_pools(server->dispatch, server->config.pools, server->config.pool_count);
     app_set_types(server->dispatch, app);
@@ -306,6 +308,7 @@ static void on_took_over(void *owner)
 static void take_down(struct server *server)
 {
     listener_close(server);
+    memory_stop(server);
     watchdog_stop(server->watchdog);
     server->watchdog = NULL;
     store_close(server->store); /* first: what is on its way is answered when it is on disk */

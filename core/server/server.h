@@ -35,6 +35,8 @@ struct server {
     ev_timer mono_timer;
     ev_periodic wall_timer; /* follows steps of the clock */
     ev_timer stop_timer;
+    ev_timer memory_timer;
+    bool memory_full;
     ev_signal on_term, on_int, on_hup;
 
     struct watchdog *watchdog;

@@ -91,6 +91,45 @@ describe("overload", function()
     assert(ok, tostring(err))
   end)
 
+  it("of max_memory refuses pushes and names the limit, while all that was accepted goes on", function()
+    local server = support.start({ files = files })
+    server.client:pause("default")
+    local waits, held = server.client:push("quick"), server.client:push("of.others", {}, { queue = "outside" })
+    local job = server.client:fetch("outside", { count = 1, block = "10s" })[1] -- no handler: no worker has it
+    assert.equal(held, job.id)
+    server.client:call("CONFIG", "SET", "max_memory", "1MiB")
+    server:await("memory.full")
+    local err = support.refused(server.client.push, server.client, "quick")
+    assert.equal("FULL", err.code)
+    assert.matches("max_memory, 1 MiB", err.message, 1, true)
+    server.client:ack(job, {})
+    server.client:resume("default")
+    server:await("job.succeeded", waits)
+    server.client:call("CONFIG", "SET", "max_memory", "0")
+    server:await("memory.recovered")
+    server:await("job.succeeded", server.client:push("quick"))
+  end)
+
+  it("of max_memory closes clients that do not read, and then takes pushes again", function()
+    local server = support.start({ files = files })
+    server.client:call("CONFIG", "SET", "payload_max", "1MiB")
+    server.client:pause("default")
+    local id = server.client:push("quick", { text = ("x"):rep(500000) })
+    local stats = server.client:stats()
+    server.client:call("CONFIG", "SET", "max_memory", ("%d"):format(stats.memory_bytes + 16 * 1048576))
+    for _ = 1, 40 do -- each is stopped at output_pause, and has that much all the same
+      local deaf = server:connect()
+      for _ = 1, 5 do
+        deaf:send({ "JOB", id })
+      end
+      deaf.connection:flush()
+    end
+    local line = server:await_log("client.closed")
+    assert.matches("max_memory", line.reason, 1, true)
+    server:await("memory.recovered")
+    server.client:push("quick")
+  end)
+
   it("by a thousand clients at once is none", function()
     local server = support.start({ files = files })
     local ids = {}
