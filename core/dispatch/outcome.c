@@ -262,6 +262,10 @@ static void release_done(struct store_op *op)
         log_outcome(outcome, dead ? LOG_ERROR : LOG_WARN, dead ? "job.dead" : "job.failed", release->id,
                     release->kind == RELEASE_CRASHED ? SLICE("CRASH") : SLICE("TIMEOUT"), release->message,
                     dead ? 0 : release->run_at);
+    } else if (release->kind == RELEASE_GIVE_BACK || outcome->d->stopping) {
+        /* by a stop, or a worker's death: each is named. What a busy worker did not come to is only counted */
+        log_outcome(outcome, LOG_INFO, release->state == JOB_CANCELLED ? "job.cancelled" : "job.given_back",
+                    release->id, SLICE_EMPTY, release->message, 0);
     }
     outcome_free(outcome);
 }

@@ -36,6 +36,7 @@ enum command_flags {
     CMD_STREAM = 1 << 5,  /* is allowed after EVENTS */
     CMD_CONTAINER = 1 << 6, /* its first argument names the row: CLIENT ID */
     CMD_BLOCKS = 1 << 7,    /* may wait for something to happen */
+    CMD_STEER = 1 << 8,     /* changes the server itself, or stops what it does */
 };
 
 struct command {

@@ -50,8 +50,9 @@ struct conn {
     bool reading, writing; /* the watchers are started */
     bool dirty, resume;    /* in these lists */
     bool resp3;
-    bool ended;   /* it has sent its last: close when all is answered */
-    bool closing; /* no more commands; close when all is written */
+    bool reads_only; /* it came through a socket that changes nothing */
+    bool ended;      /* it has sent its last: close when all is answered */
+    bool closing;    /* no more commands; close when all is written */
     bool broken; /* ... because what it sends is no request: it may not have read why, and still be sending */
     bool doomed; /* close now, `reason` says why */
     const char *reason;

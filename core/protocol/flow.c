@@ -133,7 +133,12 @@ static bool run_request(struct conn *conn, struct resp_request *request)
     conn->commands++;
     conn->protocol->commands++;
     conn->newest = command;
-    if (conn->stream && !(command->flags & CMD_STREAM)) {
+    if (conn->reads_only && command->flags & (CMD_CHANGE | CMD_STEER)) {
+        mq_fail(&err, MQ_NOPERM,
+                "%s changes something, and this socket only reads (use the server's other socket)",
+                command->name);
+        refuse_err(conn, &err);
+    } else if (conn->stream && !(command->flags & CMD_STREAM)) {
         mq_fail(&err, MQ_BADARG,
                 "%s cannot follow EVENTS: this connection is a stream (only PING, RESET and QUIT can)",
                 command->name);

@@ -136,7 +136,8 @@ static void on_accept_again(struct ev_loop *loop, ev_timer *watcher, int events)
 
 static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 {
-    struct protocol *p = ((struct listener *)watcher->data)->protocol;
+    const struct listener *listener = watcher->data;
+    struct protocol *p = listener->protocol;
     (void)loop, (void)events;
     for (int i = 0; i < ACCEPT_MAX; i++) {
         int fd = accept4(watcher->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -153,18 +154,29 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
             continue;
         }
         p->accepted++;
-        conn_open(p, fd);
+        conn_open(p, fd)->reads_only = listener->reads_only;
     }
 }
 
-void protocol_listen(struct protocol *p, int listening_fd)
+static void listen_at(struct protocol *p, int listening_fd, bool reads_only)
 {
     struct listener *listener = mq_calloc(1, sizeof *listener);
-    *listener = (struct listener){.next = p->listeners, .protocol = p, .fd = listening_fd};
+    *listener =
+        (struct listener){.next = p->listeners, .protocol = p, .fd = listening_fd, .reads_only = reads_only};
     p->listeners = listener;
     ev_io_init(&listener->acceptable, on_acceptable, listening_fd, EV_READ);
     listener->acceptable.data = listener;
     ev_io_start(p->loop, &listener->acceptable);
+}
+
+void protocol_listen(struct protocol *p, int listening_fd)
+{
+    listen_at(p, listening_fd, false);
+}
+
+void protocol_listen_for_readers(struct protocol *p, int listening_fd)
+{
+    listen_at(p, listening_fd, true);
 }
 
 void protocol_stop_listening(struct protocol *p)

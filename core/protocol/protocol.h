@@ -17,6 +17,8 @@ struct protocol *protocol_new(struct ev_loop *loop, struct dispatch *dispatch, s
 void protocol_configure(struct protocol *p, const struct protocol_settings *settings);
 /* Accepts connections on a listening, non-blocking socket; takes it. */
 void protocol_listen(struct protocol *p, int listening_fd);
+/* The same, but what comes through it changes nothing: NOPERM. */
+void protocol_listen_for_readers(struct protocol *p, int listening_fd);
 /* Accepts no more; what is under way is answered. */
 void protocol_stop_listening(struct protocol *p);
 /* Writes what can be written and closes all. */

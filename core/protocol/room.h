@@ -26,6 +26,7 @@ struct listener {
     struct listener *next;
     struct protocol *protocol;
     int fd;
+    bool reads_only;
     ev_io acceptable;
 };
 

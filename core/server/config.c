@@ -70,6 +70,7 @@ static const struct setting {
     S(log_level,       KIND_LEVEL,    LOG_INFO,     LOG_DEBUG, LOG_ERROR,  true,  "The least level that is logged: debug, info, warn or error."),
     S(log_line_max,    KIND_SIZE,     4 * KIB,      64,        64 * KIB,   false, "Longer job:log lines are cut."),
     S(socket_mode,     KIND_MODE,     0600,         0,         0777,       false, "Permissions of the socket."),
+    S(read_socket_mode, KIND_MODE,    0660,         0,         0777,       false, "Permissions of the socket that only reads (`moonq serve --read-socket`)."),
     /* clang-format on */
 };
 

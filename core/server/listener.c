@@ -46,10 +46,9 @@ static enum mq_code cannot_listen(const char *path, int reason, struct mq_err *e
                    strerror(reason));
 }
 
-enum mq_code listener_open(struct server *server, struct mq_err *err)
+static enum mq_code open_at(int *out, const char *path, int64_t mode, struct mq_err *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const char *path = server->socket_path;
     if (strlen(path) >= sizeof address.sun_path)
         return mq_fail(
             err, MQ_BADARG,
@@ -60,13 +59,13 @@ enum mq_code listener_open(struct server *server, struct mq_err *err)
     if (code != MQ_OK)
         return code;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    mode_t mask = umask(0777 & ~(mode_t)server->config.socket_mode);
+    mode_t mask = umask(0777 & ~(mode_t)mode);
     int failed =
         fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 1024) != 0;
     int reason = errno;
     umask(mask);
     if (!failed) {
-        server->listening_fd = fd;
+        *out = fd;
         return MQ_OK;
     }
     if (fd >= 0)
@@ -74,9 +73,26 @@ enum mq_code listener_open(struct server *server, struct mq_err *err)
     return cannot_listen(path, reason, err);
 }
 
+enum mq_code listener_open(struct server *server, struct mq_err *err)
+{
+    const struct config *config = &server->config;
+    enum mq_code code = open_at(&server->listening_fd, server->socket_path, config->socket_mode, err);
+    if (code == MQ_OK && *server->read_socket_path)
+        code = open_at(&server->reading_fd, server->read_socket_path, config->read_socket_mode, err);
+    if (code != MQ_OK)
+        listener_close(server);
+    return code;
+}
+
+static void close_at(int *fd, const char *path)
+{
+    if (*fd >= 0)
+        unlink(path);
+    *fd = -1;
+}
+
 void listener_close(struct server *server)
 {
-    if (server->listening_fd >= 0)
-        unlink(server->socket_path);
-    server->listening_fd = -1;
+    close_at(&server->listening_fd, server->socket_path);
+    close_at(&server->reading_fd, server->read_socket_path);
 }

@@ -24,6 +24,7 @@ static const char usage[] =
     "  -C, --app DIR       the application's folder, if DIR is not given\n"
     "  --data PATH         where the jobs are kept (default DIR/data)\n"
     "  -s, --socket PATH   where clients connect (default DIR/moonq.sock)\n"
+    "  --read-socket PATH  where clients connect that only look: what changes anything is refused there\n"
     "  --log-level LEVEL   debug, info, warn or error (default: moonq.lua's log_level, or info)\n"
     "  --log-format KIND   json or text (default: text on a terminal, json otherwise)\n"
     "  --help              this text\n"
@@ -85,12 +86,13 @@ static int read_arguments(struct server *server, int argc, char **argv)
         {"app", required_argument, NULL, 'C'},
         {"data", required_argument, NULL, 'd'},
         {"socket", required_argument, NULL, 's'},
+        {"read-socket", required_argument, NULL, 'r'},
         {"log-level", required_argument, NULL, 'l'},
         {"log-format", required_argument, NULL, 'f'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *data = NULL, *socket = NULL, *app = NULL;
+    const char *data = NULL, *socket = NULL, *reading = NULL, *app = NULL;
     opterr = 0;
     for (int option; (option = getopt_long(argc, argv, ":C:s:", options, NULL)) != -1;) {
         switch (option) {
@@ -102,6 +104,9 @@ static int read_arguments(struct server *server, int argc, char **argv)
             break;
         case 's':
             socket = optarg;
+            break;
+        case 'r':
+            reading = optarg;
             break;
         case 'l':
             server->log_level = log_level_of(slice_of(optarg));
@@ -132,7 +137,8 @@ static int read_arguments(struct server *server, int argc, char **argv)
     if (find_application(server, app, &err) != MQ_OK)
         return 1 + cannot_start(&err);
     if (!absolute(server->data_dir, data ? NULL : server->app_dir, data ? data : "data") ||
-        !absolute(server->socket_path, socket ? NULL : server->app_dir, socket ? socket : "moonq.sock"))
+        !absolute(server->socket_path, socket ? NULL : server->app_dir, socket ? socket : "moonq.sock") ||
+        (reading && !absolute(server->read_socket_path, NULL, reading)))
         return 1 + misuse("a path is too long", NULL);
     return 0;
 }
@@ -289,6 +295,8 @@ void server_recovered(struct server *server)
 static void open_doors(struct server *server)
 {
     protocol_listen(server->protocol, server->listening_fd);
+    if (server->reading_fd >= 0)
+        protocol_listen_for_readers(server->protocol, server->reading_fd);
     server->listening = true;
     log_event(LOG_INFO, "server.ready", LOG_STR("version", MOONQ_VERSION), LOG_INT("pid", getpid()),
               LOG_STR("socket", server->socket_path), LOG_STR("data", server->data_dir),
@@ -345,7 +353,7 @@ int serve_main(int argc, char **argv)
 {
     static struct server server; /* static: it is large, and there is one */
     struct mq_err err;
-    server.log_level = server.log_json = server.listening_fd = -1;
+    server.log_level = server.log_json = server.listening_fd = server.reading_fd = -1;
     server.started_at = clock_mono();
     config_init(&server.config);
     server_log_setup(&server);

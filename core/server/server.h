@@ -19,7 +19,7 @@ struct server {
     struct ev_loop *loop;
     struct home home;
     char app_dir[HOME_PATH_BYTES], data_dir[HOME_PATH_BYTES], run_dir[HOME_PATH_BYTES],
-        socket_path[HOME_PATH_BYTES];
+        socket_path[HOME_PATH_BYTES], read_socket_path[HOME_PATH_BYTES]; /* the last: empty for none */
     struct config config;
     struct store *store;
     struct dispatch *dispatch;
@@ -28,7 +28,7 @@ struct server {
     struct control control;
     int log_level, log_json; /* from the command line; -1: not given */
     mono_ms started_at;
-    int listening_fd;
+    int listening_fd, reading_fd; /* of the two sockets; -1 */
 
     ev_async store_wakes;
     ev_prepare turn_ends; /* after the events of a turn: dispatch, then the store gets its batch */
