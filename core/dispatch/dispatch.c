@@ -85,6 +85,7 @@ static void on_news(void *owner, const struct store_news *news)
         hint->news.name = name;
         hint_touch(d, hint);
     }
+    events_of_unblocked(d, news);
     d->next_sweep[SWEEP_DUE] = news->next_due;
     d->next_sweep[SWEEP_LEASES] = news->next_lease;
     d->next_sweep[SWEEP_OLD] = news->next_old;

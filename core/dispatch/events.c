@@ -57,11 +57,35 @@ static void on_push(struct dispatch *d, const struct store_op *op)
     const struct op_push *push = (const struct op_push *)op;
     if (!d->listeners)
         return;
-    struct event event = event_of(d, "job.pushed", push->id, op);
+    static const char *const names[PUSH_OUTCOMES] = {
+        [PUSH_ADDED] = "job.pushed",
+        [PUSH_BEHIND] = "job.pushed",
+        [PUSH_SKIPPED] = "job.skipped",
+        [PUSH_REPLACED] = "job.replaced",
+        [PUSH_RESCHEDULED] = "job.rescheduled",
+    };
+    struct event event = event_of(d, names[push->outcome], push->id, op);
     event.type = push->spec.type;
     event.queue = push->spec.queue;
     event.run_at = push->run_at;
     dispatch_emit(d, &event);
+}
+
+/* A job that waited behind another: of whichever operation this is the fruit, the news tell of it. */
+void events_of_unblocked(struct dispatch *d, const struct store_news *news)
+{
+    struct slice names = news->unblocked_names;
+    for (unsigned i = 0; i < news->unblocked_count && d->listeners; i++) {
+        struct event event = {.name = news->unblocked[i].state == JOB_READY ? "job.ready" : "job.rescheduled",
+                              .at = d->wall,
+                              .id = news->unblocked[i].id,
+                              .worker = SLICE_EMPTY,
+                              .message = SLICE_EMPTY,
+                              .by = SLICE_EMPTY,
+                              .fraction = -1};
+        store_names_next(&names, &event.type, &event.queue);
+        dispatch_emit(d, &event);
+    }
 }
 
 static void on_lease(struct dispatch *d, const struct store_op *op)

@@ -54,7 +54,8 @@ void hints_free(struct dispatch *d);
 /* ---- types.c: what handlers declare ----------------------------------------------------------------------- */
 
 struct type_row {
-    struct push_order order; /* type and queue are ours */
+    struct push_order order; /* type and queue are ours, and so are the texts of its unique key */
+    char *key_texts;
     UT_hash_handle hh;
 };
 struct type_row *type_find(struct dispatch *d, struct slice type);
@@ -249,6 +250,7 @@ void waiters_tell(struct dispatch *d, job_id id, enum job_state state);
 
 /* Turns what a commit did into events, and tells waiters. */
 void events_of_commit(struct dispatch *d, const struct store_op *op);
+void events_of_unblocked(struct dispatch *d, const struct store_news *news);
 
 void bulk_chunk_done(struct store_op *op);
 

@@ -15,6 +15,7 @@ struct outcome {
     uint16_t attempt;
     struct slice type, queue, meta;
     struct op_push *pushes;
+    unsigned push_count; /* of these, so many are set up */
     struct op_push **children;
     struct buf bytes; /* what the slices point to: never written again once they do */
 };
@@ -51,6 +52,8 @@ static void outcome_free(struct outcome *outcome)
 {
     store_op_release(&outcome->op);
     buf_release(&outcome->bytes);
+    for (unsigned i = 0; i < outcome->push_count; i++)
+        store_op_release(&outcome->pushes[i].op);
     free(outcome->pushes);
     free(outcome->children);
     free(outcome);
@@ -171,8 +174,9 @@ static void fail_instead(struct outcome *outcome)
 static void complete_done(struct store_op *op)
 {
     struct outcome *outcome = (struct outcome *)op;
-    bool refused_child = outcome->complete.child_count && (op->code == MQ_FULL || op->code == MQ_BUSY ||
-                                                           op->code == MQ_TOOBIG || op->code == MQ_BADARG);
+    bool refused_child = outcome->complete.child_count &&
+                         (op->code == MQ_FULL || op->code == MQ_BUSY || op->code == MQ_TOOBIG ||
+                          op->code == MQ_BADARG || op->code == MQ_CONFLICT);
     if (op->code == MQ_NOSPACE) {
         again_later(outcome->d, op);
         return;
@@ -198,14 +202,19 @@ static enum mq_code read_children(struct outcome *outcome, const struct frame_do
         struct push_order order;
         enum mq_code code = frame_read_child(&order, &rest, err);
         store_op_init(&outcome->pushes[i].op, STORE_PUSH, d->wall);
+        outcome->push_count++;
         if (code == MQ_OK)
             code = order_check(&order, d->settings.payload_max, err);
         if (code != MQ_OK)
             return code;
         /* not dispatch_resolve: what a running job pushes is accepted while the server stops, or it could not end */
         struct type_row *row = type_find(d, order.type);
-        order_resolve(&outcome->pushes[i].spec, &outcome->pushes[i].run_at, &order, row ? &row->order : NULL,
-                      &d->settings.defaults, d->wall);
+        struct op_push *push = &outcome->pushes[i];
+        const struct push_order *by_type = row ? &row->order : NULL;
+        order_resolve(&push->spec, &push->run_at, &order, by_type, &d->settings.defaults, d->wall);
+        code = order_resolve_key(&push->spec, &push->conflict, &order, by_type, &push->op.own, err);
+        if (code != MQ_OK)
+            return code;
         outcome->children[i] = &outcome->pushes[i];
     }
     outcome->complete.children = outcome->children;
@@ -221,13 +230,13 @@ void outcome_done(struct worker *worker, struct place *place, const struct frame
     outcome->complete.id = place->id;
     outcome->complete.token = place->token;
     outcome->complete.result = keep(outcome, done->result);
-    /* a child takes at least 76 bytes in the frame: a count that lies is not believed */
+    /* a count that lies is not believed */
     if (done->result.len > worker->d->settings.result_max)
         mq_fail(&err, MQ_TOOBIG, "the result has %zu bytes, the limit is %zu (result_max)", done->result.len,
                 worker->d->settings.result_max);
     else if (done->child_count > CHILDREN_MAX)
         mq_fail(&err, MQ_FULL, "one job may push at most %d others", CHILDREN_MAX);
-    else if (done->child_count > done->children.len / 76)
+    else if (done->child_count > done->children.len / FRAME_CHILD_LEAST_BYTES)
         mq_fail(&err, MQ_INTERNAL, "the worker counts %u pushed jobs in %zu bytes", done->child_count,
                 done->children.len);
     else if (done->child_count == 0 || read_children(outcome, done, &err) == MQ_OK) {

@@ -13,8 +13,20 @@ void types_free(struct dispatch *d)
     HASH_ITER (hh, d->types, row, next) {
         HASH_DEL(d->types, row);
         free((char *)row->order.type.at);
+        free(row->key_texts);
         free(row);
     }
+}
+
+/* A key of the type's own, or the names of arguments: one copy for both. */
+static void keep_key(struct type_row *row, const struct push_order *type)
+{
+    struct slice key = type->unique, by = type->unique_by;
+    char *at = row->key_texts = mq_alloc(key.len + by.len + 1);
+    if (key.len)
+        row->order.unique = (struct slice){memcpy(at, key.at, key.len), key.len};
+    if (by.len)
+        row->order.unique_by = (struct slice){memcpy(at + key.len, by.at, by.len), by.len};
 }
 
 void dispatch_set_types(struct dispatch *d, const struct push_order *types, unsigned count)
@@ -26,6 +38,7 @@ void dispatch_set_types(struct dispatch *d, const struct push_order *types, unsi
         row->order.type = (struct slice){mq_strdup_slice(types[i].type), types[i].type.len};
         if (types[i].queue.len) /* a hint's name lives as long as we do: pushes under way may point to it */
             row->order.queue = hint_ensure(d, types[i].queue)->news.name;
+        keep_key(row, &types[i]);
         HASH_ADD_KEYPTR(hh, d->types, row->order.type.at, row->order.type.len, row);
     }
 }
@@ -49,8 +62,9 @@ enum mq_code dispatch_resolve(struct dispatch *d, struct op_push *op, const stru
     if (code != MQ_OK)
         return code;
     struct type_row *row = type_find(d, order->type);
-    order_resolve(&op->spec, &op->run_at, order, row ? &row->order : NULL, &d->settings.defaults, now);
-    return MQ_OK;
+    const struct push_order *by_type = row ? &row->order : NULL;
+    order_resolve(&op->spec, &op->run_at, order, by_type, &d->settings.defaults, now);
+    return order_resolve_key(&op->spec, &op->conflict, order, by_type, &op->op.own, err);
 }
 
 enum mq_code dispatch_check_payload(const struct dispatch *d, struct slice payload, struct mq_err *err)

@@ -17,10 +17,11 @@ static struct gate *gate(struct gate *at, const char *name, bool open, const cha
 }
 
 /* What the state alone says; open only where the other gates decide. */
-static struct gate *gate_of_state(struct gate *at, const struct job_view *view, wall_ms now)
+static struct gate *gate_of_state(struct gate *at, const struct op_get *job, wall_ms now)
 {
+    const struct job_view *view = &job->view;
     const struct job_status *status = &view->status;
-    char when[TIME_TEXT_BYTES], left[DURATION_TEXT_BYTES];
+    char when[TIME_TEXT_BYTES], left[DURATION_TEXT_BYTES], id[JOB_ID_TEXT_BYTES];
     switch (status->state) {
     case JOB_RUNNING:
         duration_format(left, status->deadline - now);
@@ -28,6 +29,12 @@ static struct gate *gate_of_state(struct gate *at, const struct job_view *view, 
                     status->attempt, SLICE_ARG(status->holder), left,
                     status->cancelling ? "; it was asked to stop" : "");
     case JOB_BLOCKED:
+        if (status->key_role == KEY_WAITS)
+            return gate(at, "unique", false,
+                        "it follows job %s, which holds its unique key '%.*s' (UNIQUE RELEASE takes it away)",
+                        id_format(id, job->key_holder),
+                        view->spec.unique_key.len > 60 ? 60 : (int)view->spec.unique_key.len,
+                        view->spec.unique_key.at);
         return gate(at, "state", false, "it waits for other jobs");
     case JOB_SCHEDULED:
     case JOB_RETRYING:
@@ -98,7 +105,7 @@ static struct gate *gate_of_workers(struct gate *at, struct dispatch *d, struct 
 unsigned dispatch_why(struct dispatch *d, const struct op_get *job, wall_ms now, struct gate *gates)
 {
     const struct job_view *view = &job->view;
-    struct gate *at = gate_of_state(gates, view, now);
+    struct gate *at = gate_of_state(gates, job, now);
     struct slice queue = view->spec.queue;
     if (state_is_final(view->status.state) || view->status.state == JOB_RUNNING ||
         view->status.state == JOB_BLOCKED)

@@ -28,6 +28,7 @@
 #define KEEP_DEFAULT_MS    (3600 * 1000LL) /* finished records explain themselves for an hour */
 #define TAGS_MAX           16
 #define META_MAX_BYTES     4096
+#define UNIQUE_MAX_BYTES   1000 /* of a unique key: some chosen arguments, not a payload */
 
 /* What never changes after the push. */
 struct job_spec {
@@ -45,6 +46,29 @@ struct job_spec {
     uint8_t priority;      /* 0 first, 9 last */
     struct slice schedule; /* the cron entry that made it; empty for none */
     wall_ms planned_at;    /* ... and the moment that it stands for */
+    /* docs/uniqueness.md */
+    struct slice unique_key; /* at most one job of this type holds it; empty for none */
+    wall_ms unique_until;    /* it may hold the key until then; WALL_NEVER for no limit */
+    uint16_t unique_states;  /* bit (1 << state): those in which it holds the key */
+};
+
+/* What a push does when another job of its type holds its unique key. Numbers go over the wire to workers. */
+enum unique_conflict {
+    UNIQUE_SKIP,    /* nothing */
+    UNIQUE_REPLACE, /* the holder gets its payload and times; behind one that runs, it waits to follow it */
+    UNIQUE_RESCHEDULE, /* the holder gets its times */
+    UNIQUE_ERROR,      /* CONFLICT */
+    UNIQUE_CONFLICTS,
+};
+
+/* How a job stands to the unique key in its spec. On disk. */
+enum key_role {
+    KEY_NONE = 0,  /* it has none */
+    KEY_FREE = 1,  /* it is in none of its blocking states, or somebody else holds the key */
+    KEY_HOLDS = 2, /* it holds the key */
+    KEY_WAITS = 3, /* blocked: it takes the key when the holder lets go */
+    KEY_SPENT = 4, /* its time with the key is over, or a person took it away */
+    KEY_ROLES = 5,
 };
 
 /* What changes at every step. */
@@ -64,7 +88,12 @@ struct job_status {
     wall_ms due_at;      /* scheduled, retrying: when it becomes ready. Finished: when it is deleted */
     wall_ms deadline;    /* running: when the lease ends */
     wall_ms expires_at;  /* as in the spec */
-    float progress;      /* 0 to 1; below 0: none was told */
+    enum key_role key_role;
+    uint16_t key_states; /* as in the spec */
+    wall_ms key_until;   /* KEY_HOLDS: as in the spec; else 0 */
+    wall_ms was_due; /* since it is ready: the time that it had waited for; 0 if it did not wait for one */
+    int64_t late_ms; /* of the newest attempt: so long after was_due it began */
+    float progress;  /* 0 to 1; below 0: none was told */
     struct slice holder; /* running: who. "w1" or a client's name */
     struct slice note;   /* the text told with the progress */
 };

@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "job/name.h"
+#include "job/unique.h"
 
 void order_init(struct push_order *order)
 {
@@ -23,6 +24,11 @@ void order_init(struct push_order *order)
         .expires_ms = ORDER_UNSET,
         .attempts = ORDER_UNSET,
         .priority = ORDER_UNSET,
+        .unique = SLICE_EMPTY,
+        .unique_by = SLICE_EMPTY,
+        .unique_for_ms = ORDER_UNSET,
+        .unique_in = ORDER_UNSET,
+        .conflict = ORDER_UNSET,
     };
 }
 
@@ -83,6 +89,8 @@ enum option_kind {
     OPTION_TIME,
     OPTION_NUMBER,
     OPTION_TAGS,
+    OPTION_STATES,
+    OPTION_CONFLICT,
 };
 
 static const struct option {
@@ -101,7 +109,48 @@ static const struct option {
     {"TAGS", OPTION_TAGS, 0},
     {"META", OPTION_TEXT, offsetof(struct push_order, meta)},
     {"KEEP", OPTION_DURATION, offsetof(struct push_order, keep_ms)},
+    {"UNIQUE", OPTION_TEXT, offsetof(struct push_order, unique)},
+    {"UNIQUE_BY", OPTION_TEXT, offsetof(struct push_order, unique_by)},
+    {"UNIQUE_FOR", OPTION_DURATION, offsetof(struct push_order, unique_for_ms)},
+    {"UNIQUE_IN", OPTION_STATES, offsetof(struct push_order, unique_in)},
+    {"CONFLICT", OPTION_CONFLICT, offsetof(struct push_order, conflict)},
 };
+
+static const char *const conflict_names[UNIQUE_CONFLICTS] = {
+    [UNIQUE_SKIP] = "skip",
+    [UNIQUE_REPLACE] = "replace",
+    [UNIQUE_RESCHEDULE] = "reschedule",
+    [UNIQUE_ERROR] = "error",
+};
+
+const char *order_conflict_name(enum unique_conflict conflict)
+{
+    return (unsigned)conflict < UNIQUE_CONFLICTS ? conflict_names[conflict] : "unknown";
+}
+
+static enum mq_code set_conflict(int32_t *out, struct slice value, struct mq_err *err)
+{
+    for (int i = 0; i < UNIQUE_CONFLICTS; i++)
+        if (slice_is_word(value, conflict_names[i])) {
+            *out = i;
+            return MQ_OK;
+        }
+    return mq_fail(err, MQ_BADARG, "'%.*s' is none of skip, replace, reschedule, error",
+                   (int)(value.len > 64 ? 64 : value.len), value.at);
+}
+
+static enum mq_code set_states(int32_t *out, struct slice value, struct mq_err *err)
+{
+    uint32_t mask = 0;
+    if (slice_is_word(value, "all")) {
+        *out = JOB_STATES_ALL;
+        return MQ_OK;
+    }
+    enum mq_code code = states_parse(&mask, value, err);
+    if (code == MQ_OK)
+        *out = (int32_t)mask;
+    return code;
+}
 
 /* Puts the option's name before what a parser said of its value. */
 static enum mq_code blame(const char *option, enum mq_code code, struct mq_err *err)
@@ -136,6 +185,10 @@ static enum mq_code set_option(struct push_order *order, const struct option *op
         return MQ_OK;
     case OPTION_TAGS:
         return blame(option->name, set_tags(order, value, tags, err), err);
+    case OPTION_STATES:
+        return blame(option->name, set_states(field, value, err), err);
+    case OPTION_CONFLICT:
+        return blame(option->name, set_conflict(field, value, err), err);
     }
     return MQ_OK;
 }
@@ -149,7 +202,7 @@ enum mq_code order_set(struct push_order *order, struct slice option, struct sli
     return mq_fail(
         err, MQ_BADARG,
         "unknown option '%.*s' (there are QUEUE PRIORITY DELAY AT ATTEMPTS TIMEOUT LEASE EXPIRES TAGS "
-        "META KEEP)",
+        "META KEEP UNIQUE UNIQUE_BY UNIQUE_FOR UNIQUE_IN CONFLICT)",
         (int)(option.len > 64 ? 64 : option.len), option.at);
 }
 
@@ -204,6 +257,21 @@ static enum mq_code check_tags(struct slice tags, struct mq_err *err)
     return code;
 }
 
+static enum mq_code check_unique(const struct push_order *order, struct mq_err *err)
+{
+    if (order->unique.len && order->unique_by.len)
+        return mq_fail(err, MQ_BADARG,
+                       "UNIQUE (the key) and UNIQUE_BY (what it is made of) exclude each other");
+    if (order->unique.len > UNIQUE_MAX_BYTES)
+        return mq_fail(err, MQ_TOOBIG, "UNIQUE has %zu bytes, the limit is %d", order->unique.len,
+                       UNIQUE_MAX_BYTES);
+    if (order->unique_in != ORDER_UNSET && (!order->unique_in || order->unique_in & ~JOB_STATES_ALL))
+        return mq_fail(err, MQ_BADARG, "UNIQUE_IN names no state, or one that there is not");
+    if (order->conflict != ORDER_UNSET && (unsigned)order->conflict >= UNIQUE_CONFLICTS)
+        return mq_fail(err, MQ_BADARG, "CONFLICT is none of skip, replace, reschedule, error");
+    return order->unique_by.len ? unique_fields_check(order->unique_by, err) : MQ_OK;
+}
+
 #define CENTURY_MS (36525LL * 86400000)
 
 enum mq_code order_check(const struct push_order *order, size_t payload_max, struct mq_err *err)
@@ -236,6 +304,10 @@ enum mq_code order_check(const struct push_order *order, size_t payload_max, str
         code = check_duration("EXPIRES", order->expires_ms, 1, CENTURY_MS, err);
     if (code == MQ_OK)
         code = check_duration("KEEP", order->keep_ms, 0, CENTURY_MS, err);
+    if (code == MQ_OK)
+        code = check_duration("UNIQUE_FOR", order->unique_for_ms, 1, CENTURY_MS, err);
+    if (code == MQ_OK)
+        code = check_unique(order, err);
     return code;
 }
 
@@ -270,7 +342,45 @@ void order_resolve(struct job_spec *spec, wall_ms *run_at, const struct push_ord
             (uint32_t)first_set(order->timeout_ms, t->timeout_ms, s->timeout_ms, TIMEOUT_DEFAULT_MS),
         .lease_ms = (uint32_t)first_set(order->lease_ms, t->lease_ms, s->lease_ms, LEASE_DEFAULT_MS),
         .max_attempts = (uint16_t)first_set(order->attempts, t->attempts, s->attempts, ATTEMPTS_DEFAULT),
+        .unique_key = SLICE_EMPTY,
+        .unique_until = WALL_NEVER,
         .priority = (uint8_t)first_set(order->priority, t->priority, s->priority, PRIORITY_DEFAULT),
     };
     *run_at = order->at_ms != ORDER_UNSET ? order->at_ms : now + delay_ms;
+}
+
+static bool says_something(const struct push_order *order)
+{
+    return order->unique_for_ms != ORDER_UNSET || order->unique_in != ORDER_UNSET ||
+           order->conflict != ORDER_UNSET;
+}
+
+enum mq_code order_resolve_key(struct job_spec *spec, enum unique_conflict *conflict,
+                               const struct push_order *order, const struct push_order *by_type,
+                               struct buf *own, struct mq_err *err)
+{
+    struct push_order nothing;
+    order_init(&nothing);
+    const struct push_order *t = by_type ? by_type : &nothing;
+    const struct push_order *from = order->unique.len || order->unique_by.len ? order : t;
+    enum mq_code code = MQ_OK;
+    *conflict = (enum unique_conflict)first_set(order->conflict, t->conflict, ORDER_UNSET, UNIQUE_SKIP);
+    spec->unique_key = from->unique.len ? from->unique : SLICE_EMPTY;
+    if (from->unique_by.len) {
+        buf_clear(own);
+        code = unique_key_of(own, from->unique_by, spec->payload, err);
+        spec->unique_key = buf_bytes(own);
+    }
+    if (code != MQ_OK)
+        return code;
+    if (!spec->unique_key.len)
+        return says_something(order)
+                   ? mq_fail(err, MQ_BADARG,
+                             "UNIQUE_FOR, UNIQUE_IN and CONFLICT mean nothing without UNIQUE or UNIQUE_BY")
+                   : MQ_OK;
+    int64_t for_ms = first_set(order->unique_for_ms, t->unique_for_ms, ORDER_UNSET, ORDER_UNSET);
+    int64_t otherwise = for_ms == ORDER_UNSET ? JOB_STATES_UNFINISHED : UNIQUE_STATES_ENDED;
+    spec->unique_until = for_ms == ORDER_UNSET ? WALL_NEVER : spec->pushed_at + for_ms;
+    spec->unique_states = (uint16_t)first_set(order->unique_in, t->unique_in, ORDER_UNSET, otherwise);
+    return MQ_OK;
 }

@@ -23,6 +23,10 @@ struct push_order {
     int64_t timeout_ms, lease_ms, keep_ms;
     int64_t expires_ms; /* from now */
     int32_t attempts, priority;
+    struct slice unique,
+        unique_by;               /* a key, or of which arguments it is made: see job/unique.h; empty: unset */
+    int64_t unique_for_ms;       /* from now */
+    int32_t unique_in, conflict; /* a mask of states; an enum unique_conflict */
 };
 
 /* All unset. */
@@ -30,7 +34,7 @@ void order_init(struct push_order *order);
 
 /*
  * Sets the option named by a word of the wire: QUEUE PRIORITY DELAY AT ATTEMPTS TIMEOUT LEASE EXPIRES TAGS META
- * KEEP. TAGS is a list with commas; `tags` keeps what order.tags points to. BADARG names option and value, and
+ * KEEP UNIQUE UNIQUE_BY UNIQUE_FOR UNIQUE_IN CONFLICT. TAGS is a list with commas; `tags` keeps what order.tags points to. BADARG names option and value, and
  * for an unknown option lists those there are.
  */
 enum mq_code order_set(struct push_order *order, struct slice option, struct slice value, struct buf *tags,
@@ -48,4 +52,16 @@ enum mq_code order_check(const struct push_order *order, size_t payload_max, str
  */
 void order_resolve(struct job_spec *spec, wall_ms *run_at, const struct push_order *order,
                    const struct push_order *by_type, const struct push_order *by_server, wall_ms now);
+
+/*
+ * What is left: a unique key that must be made of arguments, as bytes in `own`, and what to do if it is held. A key of the
+ * order's own comes before those of its type. BADARG, TOOBIG.
+ */
+enum mq_code order_resolve_key(struct job_spec *spec, enum unique_conflict *conflict,
+                               const struct push_order *order, const struct push_order *by_type,
+                               struct buf *own, struct mq_err *err);
+
+#define UNIQUE_STATES_ENDED (JOB_STATES_UNFINISHED | 1 << JOB_SUCCEEDED) /* by default, with UNIQUE_FOR */
+/* "skip", "replace", "reschedule", "error". */
+const char *order_conflict_name(enum unique_conflict conflict);
 #endif

@@ -5,15 +5,21 @@
 /* Formats on disk. Never reuse a number. */
 enum {
     SPEC_FORMAT = 1,
+    SPEC_FORMAT_UNIQUE = 2,   /* as 1, and a unique key with its terms */
     SPEC_FORMAT_SCHEDULE = 3, /* as 1, and the schedule that made it */
+    SPEC_FORMAT_BOTH = 4,     /* as 3, and then the unique key as in 2 */
     STATUS_FORMAT = 1,
     STATUS_FORMAT_HELD = 2, /* as 1, and the number of the pause that holds it: few jobs need these bytes */
+    STATUS_FORMAT_LONG =
+        3, /* as 2 (the number may be 0), and how it stands to its unique key and to its time */
     ATTEMPT_FORMAT = 1,
 };
 
 enum {
     SUM_BYTES = 4,
     SPEC_FIXED_BYTES = 1 + 1 + 2 + 4 + 4 + 8 + 8 + 8, /* format .. keep_ms */
+    SPEC_UNIQUE_BYTES = 4 + 8 + 2,
+    STATUS_LONG_BYTES = 1 + 2 + 8 + 8 + 8,
     STATUS_FIXED_BYTES = 1 + 1 + 1 + 1 + 4 + 2 + 2 + 8 + 8 + 8 + 8 + 8 + 4,
 };
 
@@ -53,16 +59,33 @@ static char *put_string(char *at, struct slice s)
     return at + 4 + s.len;
 }
 
+static size_t schedule_bytes(const struct job_spec *spec)
+{
+    return spec->schedule.len ? 4 + spec->schedule.len + 8 : 0;
+}
+
+static size_t unique_bytes(const struct job_spec *spec)
+{
+    return spec->unique_key.len ? SPEC_UNIQUE_BYTES + spec->unique_key.len : 0;
+}
+
+static char spec_format(const struct job_spec *spec)
+{
+    if (spec->schedule.len)
+        return spec->unique_key.len ? SPEC_FORMAT_BOTH : SPEC_FORMAT_SCHEDULE;
+    return spec->unique_key.len ? SPEC_FORMAT_UNIQUE : SPEC_FORMAT;
+}
+
 size_t record_spec_bytes(const struct job_spec *spec)
 {
     return SPEC_FIXED_BYTES + 5 * 4 + spec->type.len + spec->queue.len + spec->payload.len + spec->meta.len +
-           spec->tags.len + (spec->schedule.len ? 4 + spec->schedule.len + 8 : 0) + SUM_BYTES;
+           spec->tags.len + schedule_bytes(spec) + unique_bytes(spec) + SUM_BYTES;
 }
 
 void record_write_spec(char *start, const struct job_spec *spec)
 {
     char *at = start;
-    *at++ = spec->schedule.len ? SPEC_FORMAT_SCHEDULE : SPEC_FORMAT;
+    *at++ = spec_format(spec);
     *at++ = (char)spec->priority;
     be16_put(at, spec->max_attempts);
     be32_put(at + 2, spec->timeout_ms);
@@ -80,17 +103,26 @@ void record_write_spec(char *start, const struct job_spec *spec)
         be64_put(at, (uint64_t)spec->planned_at);
         at += 8;
     }
+    if (spec->unique_key.len) {
+        at = put_string(at, spec->unique_key);
+        be64_put(at, (uint64_t)spec->unique_until);
+        be16_put(at + 8, spec->unique_states);
+        at += 10;
+    }
     be32_put(at, sum_of(start, (size_t)(at - start)));
 }
 
 enum mq_code record_read_spec(struct job_spec *out, struct slice bytes, struct mq_err *err)
 {
     struct reader body;
-    bool scheduled = bytes.len && bytes.at[0] == SPEC_FORMAT_SCHEDULE;
-    enum mq_code code = open_record(&body, bytes, scheduled ? SPEC_FORMAT_SCHEDULE : SPEC_FORMAT, "job", err);
+    uint8_t format = bytes.len ? (uint8_t)bytes.at[0] : SPEC_FORMAT;
+    bool known = format >= SPEC_FORMAT && format <= SPEC_FORMAT_BOTH;
+    bool scheduled = format == SPEC_FORMAT_SCHEDULE || format == SPEC_FORMAT_BOTH;
+    bool unique = format == SPEC_FORMAT_UNIQUE || format == SPEC_FORMAT_BOTH;
+    enum mq_code code = open_record(&body, bytes, known ? format : SPEC_FORMAT, "job", err);
     if (code != MQ_OK)
         return code;
-    struct job_spec spec = {.schedule = SLICE_EMPTY};
+    struct job_spec spec = {.schedule = SLICE_EMPTY, .unique_key = SLICE_EMPTY, .unique_until = WALL_NEVER};
     spec.priority = reader_u8(&body);
     spec.max_attempts = reader_u16(&body);
     spec.timeout_ms = reader_u32(&body);
@@ -109,6 +141,14 @@ enum mq_code record_read_spec(struct job_spec *out, struct slice bytes, struct m
         if (!body.short_ && !spec.schedule.len)
             return mq_fail(err, MQ_INTERNAL, "job record names a schedule without a name");
     }
+    if (unique) {
+        spec.unique_key = reader_string(&body);
+        spec.unique_until = (wall_ms)reader_u64(&body);
+        spec.unique_states = reader_u16(&body);
+        if (!body.short_ && (!spec.unique_key.len || spec.unique_states & ~JOB_STATES_ALL))
+            return mq_fail(err, MQ_INTERNAL,
+                           "job record has a unique key without a text or for states unknown");
+    }
     code = close_record(&body, "job", err);
     if (code == MQ_OK)
         *out = spec;
@@ -123,10 +163,53 @@ enum {
     FLAG_STARTED = 8,
 };
 
+/* The shortest format that has room for all that is true of it. */
+static char format_of(const struct job_status *status)
+{
+    if (status->key_role || status->was_due || status->late_ms)
+        return STATUS_FORMAT_LONG;
+    return status->held_no ? STATUS_FORMAT_HELD : STATUS_FORMAT;
+}
+
+static size_t bytes_behind(char format)
+{
+    return format == STATUS_FORMAT ? 0 : format == STATUS_FORMAT_HELD ? 4 : 4 + STATUS_LONG_BYTES;
+}
+
 size_t record_status_bytes(const struct job_status *status)
 {
     return STATUS_FIXED_BYTES + 2 * 4 + status->holder.len + status->note.len +
-           (status->held_no ? sizeof status->held_no : 0) + SUM_BYTES;
+           bytes_behind(format_of(status)) + SUM_BYTES;
+}
+
+static char *put_long(char *at, const struct job_status *status)
+{
+    *at++ = (char)status->key_role;
+    be16_put(at, status->key_states);
+    be64_put(at + 2, (uint64_t)status->key_until);
+    be64_put(at + 10, (uint64_t)status->was_due);
+    be64_put(at + 18, (uint64_t)status->late_ms);
+    return at + STATUS_LONG_BYTES - 1;
+}
+
+/* NULL if all is well. */
+static const char *read_long(struct job_status *status, struct reader *body)
+{
+    uint8_t role = reader_u8(body);
+    status->key_role = (enum key_role)role;
+    status->key_states = reader_u16(body);
+    status->key_until = (wall_ms)reader_u64(body);
+    status->was_due = (wall_ms)reader_u64(body);
+    status->late_ms = (int64_t)reader_u64(body);
+    if (body->short_)
+        return NULL; /* said later */
+    if (role >= KEY_ROLES || status->key_states & ~JOB_STATES_ALL)
+        return "stands to its unique key in a way unknown";
+    if ((role == KEY_HOLDS) != (status->key_until != 0) || (role == KEY_NONE && status->key_states))
+        return "contradicts itself about its unique key";
+    if (!role && !status->was_due && !status->late_ms)
+        return "is longer than what it says";
+    return NULL;
 }
 
 void record_write_status(char *start, const struct job_status *status)
@@ -134,7 +217,8 @@ void record_write_status(char *start, const struct job_status *status)
     char *at = start;
     uint32_t progress;
     memcpy(&progress, &status->progress, sizeof progress);
-    *at++ = status->held_no ? STATUS_FORMAT_HELD : STATUS_FORMAT;
+    char format = format_of(status);
+    *at++ = format;
     *at++ = (char)status->state;
     *at++ = (char)status->priority;
     *at++ = (char)((status->parked ? FLAG_PARKED : 0) | (status->cancelling ? FLAG_CANCELLING : 0) |
@@ -150,21 +234,28 @@ void record_write_status(char *start, const struct job_status *status)
     be32_put(at + 48, progress);
     at = put_string(at + 52, status->holder);
     at = put_string(at, status->note);
-    if (status->held_no) {
+    if (format != STATUS_FORMAT) {
         be32_put(at, status->held_no);
         at += sizeof status->held_no;
     }
+    if (format == STATUS_FORMAT_LONG)
+        at = put_long(at, status);
     be32_put(at, sum_of(start, (size_t)(at - start)));
 }
 
 enum mq_code record_read_status(struct job_status *out, struct slice bytes, struct mq_err *err)
 {
     struct reader body;
+    bool is_long = bytes.len && bytes.at[0] == STATUS_FORMAT_LONG;
     bool held = bytes.len && bytes.at[0] == STATUS_FORMAT_HELD;
-    enum mq_code code = open_record(&body, bytes, held ? STATUS_FORMAT_HELD : STATUS_FORMAT, "status", err);
+    enum mq_code code = open_record(&body, bytes,
+                                    is_long ? STATUS_FORMAT_LONG
+                                    : held  ? STATUS_FORMAT_HELD
+                                            : STATUS_FORMAT,
+                                    "status", err);
     if (code != MQ_OK)
         return code;
-    struct job_status status;
+    struct job_status status = {.key_role = KEY_NONE};
     uint8_t state = reader_u8(&body);
     status.state = (enum job_state)state;
     status.priority = reader_u8(&body);
@@ -185,7 +276,10 @@ enum mq_code record_read_status(struct job_status *out, struct slice bytes, stru
     memcpy(&status.progress, &progress, sizeof progress);
     status.holder = reader_string(&body);
     status.note = reader_string(&body);
-    status.held_no = held ? reader_u32(&body) : 0;
+    status.held_no = held || is_long ? reader_u32(&body) : 0;
+    const char *wrong = is_long ? read_long(&status, &body) : NULL;
+    if (wrong)
+        return mq_fail(err, MQ_INTERNAL, "status record %s", wrong);
     if (state == JOB_NONE || state >= JOB_STATES)
         return mq_fail(err, MQ_INTERNAL, "status record has state %u", state);
     if (held && !body.short_ && !status.held_no)

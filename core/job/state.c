@@ -6,16 +6,20 @@
 const struct state_row state_rows[] = {
     { JOB_NONE,      STEP_PUSH,      JOB_READY,     "pushed, may run at once" },
     { JOB_NONE,      STEP_SCHEDULE,  JOB_SCHEDULED, "pushed with a delay or a time" },
+    { JOB_NONE,      STEP_BLOCK,    JOB_BLOCKED,   "pushed behind the running job that holds its unique key" },
     { JOB_BLOCKED,   STEP_UNBLOCK,   JOB_READY,     "the last job it waited for is done" },
+    { JOB_BLOCKED,   STEP_RESCHEDULE, JOB_SCHEDULED, "what it waited for is done, its own time is still to come" },
     { JOB_BLOCKED,   STEP_CANCEL,    JOB_CANCELLED, "cancelled before it could run" },
     { JOB_BLOCKED,   STEP_EXPIRE,    JOB_EXPIRED,   "it could not start in time" },
     { JOB_BLOCKED,   STEP_DELETE,    JOB_NONE,      "deleted by a person" },
     { JOB_SCHEDULED, STEP_DUE,       JOB_READY,     "its time has come" },
     { JOB_SCHEDULED, STEP_PROMOTE,   JOB_READY,     "a person did not want to wait" },
+    { JOB_SCHEDULED, STEP_RESCHEDULE, JOB_SCHEDULED, "another time" },
     { JOB_SCHEDULED, STEP_CANCEL,    JOB_CANCELLED, "cancelled before its time" },
     { JOB_SCHEDULED, STEP_EXPIRE,    JOB_EXPIRED,   "it could not start in time" },
     { JOB_SCHEDULED, STEP_DELETE,    JOB_NONE,      "deleted by a person" },
     { JOB_READY,     STEP_LEASE,     JOB_RUNNING,   "counts the attempt before it starts: a crash cannot forget it" },
+    { JOB_READY,     STEP_RESCHEDULE, JOB_SCHEDULED, "not now, but later" },
     { JOB_READY,     STEP_CANCEL,    JOB_CANCELLED, "cancelled before it ran" },
     { JOB_READY,     STEP_EXPIRE,    JOB_EXPIRED,   "it could not start in time" },
     { JOB_READY,     STEP_DELETE,    JOB_NONE,      "deleted by a person, or its queue was purged" },
@@ -30,6 +34,7 @@ const struct state_row state_rows[] = {
     { JOB_RETRYING,  STEP_DUE,       JOB_READY,     "the backoff is over" },
     { JOB_RETRYING,  STEP_PROMOTE,   JOB_READY,     "a person did not want to wait for the backoff" },
     { JOB_RETRYING,  STEP_RETRY,     JOB_READY,     "a person wants the next attempt now" },
+    { JOB_RETRYING,  STEP_RESCHEDULE, JOB_RETRYING, "another time for its next attempt" },
     { JOB_RETRYING,  STEP_CANCEL,    JOB_CANCELLED, "cancelled between attempts" },
     { JOB_RETRYING,  STEP_DELETE,    JOB_NONE,      "deleted by a person" },
     { JOB_SUCCEEDED, STEP_DELETE,    JOB_NONE,      "`keep` ran out, or deleted by a person" },
@@ -50,8 +55,9 @@ static const char *const state_names[JOB_STATES] = {
 };
 
 static const char *const step_names[JOB_STEPS] = {
-    "push", "schedule", "due",    "promote", "lease",  "ack",   "fail",   "bury",    "give_back",
-    "lost", "snooze",   "cancel", "discard", "expire", "retry", "delete", "unblock",
+    "push",  "schedule",  "due",     "promote",    "lease",  "ack",     "fail",
+    "bury",  "give_back", "lost",    "snooze",     "cancel", "discard", "expire",
+    "retry", "delete",    "unblock", "reschedule", "block",
 };
 
 /* The table as an array, filled at first use: a lookup a step, on every path of the store. */
@@ -97,4 +103,26 @@ enum job_state state_of_name(struct slice name)
         if (slice_is_word(name, state_names[i]))
             return (enum job_state)i;
     return JOB_NONE;
+}
+
+enum mq_code states_parse(uint32_t *mask, struct slice text, struct mq_err *err)
+{
+    uint32_t found = 0;
+    for (;;) {
+        const char *comma = text.len ? memchr(text.at, ',', text.len) : NULL;
+        struct slice word = {text.at, comma ? (size_t)(comma - text.at) : text.len};
+        enum job_state state = state_of_name(word);
+        if (state == JOB_NONE)
+            return mq_fail(
+                err, MQ_BADARG,
+                "'%.*s' is not a state (blocked scheduled ready running retrying succeeded dead cancelled "
+                "expired)",
+                (int)(word.len > 64 ? 64 : word.len), word.at);
+        found |= 1u << state;
+        if (!comma)
+            break;
+        text = (struct slice){comma + 1, text.len - word.len - 1};
+    }
+    *mask = found;
+    return MQ_OK;
 }

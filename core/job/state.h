@@ -16,6 +16,8 @@
 #define MOONQ_JOB_STATE_H
 
 #include <stdbool.h>
+#include <stdint.h>
+#include "base/err.h"
 #include "base/slice.h"
 
 enum job_state {
@@ -31,6 +33,11 @@ enum job_state {
     JOB_EXPIRED = 9,
     JOB_STATES = 10,
 };
+
+/* As masks of bits (1 << state). */
+#define JOB_STATES_ALL ((1 << JOB_STATES) - 2) /* none is no state to be in */
+#define JOB_STATES_UNFINISHED                                                                                \
+    (1 << JOB_BLOCKED | 1 << JOB_SCHEDULED | 1 << JOB_READY | 1 << JOB_RUNNING | 1 << JOB_RETRYING)
 
 enum job_step {
     STEP_PUSH,      /* none -> ready */
@@ -50,6 +57,8 @@ enum job_step {
     STEP_RETRY,   /* a person brings it back */
     STEP_DELETE,  /* by a person, or `keep` ran out */
     STEP_UNBLOCK,
+    STEP_RESCHEDULE, /* another time than the one it had */
+    STEP_BLOCK,      /* none -> blocked: pushed behind the job that it waits for */
     JOB_STEPS,
 };
 
@@ -75,4 +84,6 @@ bool state_is_final(enum job_state state);
 const char *state_name(enum job_state state);    /* "ready" */
 const char *step_name(enum job_step step);       /* "give_back" */
 enum job_state state_of_name(struct slice name); /* JOB_NONE for any other word */
+/* "ready,running" as a mask. BADARG quotes the word that is none, and lists those there are. */
+enum mq_code states_parse(uint32_t *mask, struct slice text, struct mq_err *err);
 #endif

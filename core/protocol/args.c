@@ -91,28 +91,6 @@ enum mq_code arg_duration(int64_t *out, const char *what, struct slice text, int
     return MQ_OK;
 }
 
-enum mq_code arg_states(uint32_t *mask, struct slice text, struct mq_err *err)
-{
-    uint32_t found = 0;
-    for (;;) {
-        const char *comma = text.len ? memchr(text.at, ',', text.len) : NULL;
-        struct slice word = {text.at, comma ? (size_t)(comma - text.at) : text.len};
-        enum job_state state = state_of_name(word);
-        if (state == JOB_NONE)
-            return mq_fail(
-                err, MQ_BADARG,
-                "'%.*s' is not a state (blocked scheduled ready running retrying succeeded dead cancelled "
-                "expired)",
-                QUOTE_ARG(word));
-        found |= 1u << state;
-        if (!comma)
-            break;
-        text = (struct slice){comma + 1, text.len - word.len - 1};
-    }
-    *mask = found;
-    return MQ_OK;
-}
-
 enum mq_code arg_reason(struct slice *out, struct slice text, size_t most, struct mq_err *err)
 {
     if (text.len > most)
@@ -156,7 +134,7 @@ enum mq_code arg_filter(struct job_filter *filter, struct options *options, wall
         return code;
     switch (which) {
     case 0:
-        return arg_states(&filter->states, options->value, err);
+        return states_parse(&filter->states, options->value, err);
     case 1:
         return named(&filter->queue, "queue", options->value, err);
     case 2:

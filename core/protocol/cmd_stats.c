@@ -161,6 +161,7 @@ static void add_store(struct figures *figures, const struct op_stats *op)
     add(figures, "quarantined", (int64_t)op->quarantined);
     add(figures, "finished_bytes", (int64_t)op->finished_bytes);
     add(figures, "dead_bytes", (int64_t)op->dead_bytes);
+    add(figures, "unique_keys", (int64_t)op->unique_keys);
     add(figures, "layout", op->layout);
     section_end(figures, begin, "Store");
 }

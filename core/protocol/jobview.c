@@ -48,6 +48,27 @@ static void add_holding(struct reply *reply, const struct job_status *status)
     reply_bool(reply, status->held_no != 0);
 }
 
+/* Uniqueness and lateness. */
+static void add_terms(struct reply *reply, const struct job_view *view)
+{
+    static const char *const roles[KEY_ROLES] = {
+        [KEY_FREE] = "free", [KEY_HOLDS] = "holds", [KEY_WAITS] = "waits", [KEY_SPENT] = "spent"};
+    const struct job_status *status = &view->status;
+    reply_bulk(reply, SLICE("unique_key"));
+    reply_maybe(reply, view->spec.unique_key);
+    reply_bulk(reply, SLICE("unique"));
+    if (roles[status->key_role])
+        reply_text(reply, roles[status->key_role]);
+    else
+        reply_null(reply);
+    reply_bulk(reply, SLICE("unique_until"));
+    reply_moment(reply, status->key_role == KEY_HOLDS ? status->key_until : WALL_NEVER);
+    reply_bulk(reply, SLICE("due_at"));
+    reply_moment(reply, status->was_due ? status->was_due : WALL_NEVER);
+    reply_bulk(reply, SLICE("late"));
+    reply_int(reply, status->late_ms);
+}
+
 void jobview_add(struct reply *reply, const struct job_view *view)
 {
     reply_bulk(reply, SLICE("id"));
@@ -74,4 +95,5 @@ void jobview_add(struct reply *reply, const struct job_view *view)
     reply_tags(reply, view->spec.tags);
     add_times(reply, view);
     add_holding(reply, &view->status);
+    add_terms(reply, view);
 }

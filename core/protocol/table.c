@@ -45,8 +45,20 @@ const struct command commands[] = {
             "unstarted is not started); never\n"
             "TAGS a,b|up to 16 names to find it by\n"
             "META json|an object of at most 4 KiB, kept with the job and shown in its log lines\n"
-            "KEEP duration|its record stays so long after its end; 1h\n",
-        .errors = "BADARG TOOBIG FULL NOSPACE BUSY",
+            "KEEP duration|its record stays so long after its end; 1h\n"
+            "UNIQUE key|at most one job of its type holds this key (docs/uniqueness.md)\n"
+            "UNIQUE_BY name[,name]|the key is made of these arguments: names, JSON pointers (/user/id), or . "
+            "for all\n"
+            "UNIQUE_FOR duration|the key is free after this time at the latest; never\n"
+            "UNIQUE_IN state[,state]|the states in which it holds the key, or all; until its end, with "
+            "UNIQUE_FOR also "
+            "succeeded\n"
+            "CONFLICT choice|if the key is held: skip, replace (arguments and times), reschedule (times) or "
+            "error; skip\n"
+            "REPLY id or map|id: the id of the new job, or of the one that stands for it. map: `id`, "
+            "`outcome` (added, "
+            "behind, skipped, replaced, rescheduled), `state`, `holder` (who held the key, or null)\n",
+        .errors = "BADARG TOOBIG FULL NOSPACE BUSY CONFLICT",
         .example =
             "> PUSH email.send '{\"to\":\"ada@example.org\"}' QUEUE mail DELAY 10m\n\"01KCW9T3E4H2M\"\n",
         .since = "0.1",
@@ -76,7 +88,7 @@ const struct command commands[] = {
         .reply = "an array with the reply of each command. If one is refused, one error that names it, and "
                  "nothing was "
                  "done. `EXECABORT` if a command was refused when it was queued",
-        .errors = "BADARG NOTFOUND WRONGSTATE LOST TOOBIG FULL NOSPACE BUSY",
+        .errors = "BADARG NOTFOUND WRONGSTATE LOST TOOBIG FULL NOSPACE BUSY CONFLICT",
         .since = "0.1",
     },
     {
@@ -239,7 +251,11 @@ const struct command commands[] = {
                  "`expires_at`, `keep`, `timeout`, `lease`, `deadline`, `holder`, `token` (these three while "
                  "it runs), "
                  "`progress`, `note`, `cancelling`, `parked` (ready, but no handler has its type), "
-                 "`held` (ready, but set aside because its type is paused), `result`, "
+                 "`held` (ready, but set aside because its type is paused), `unique_key`, `unique` (how it "
+                 "stands to that key: "
+                 "holds, waits, free, spent, or null), `unique_until`, `due_at` (since it is ready: the time "
+                 "it had waited "
+                 "for, or null), `late` (so many ms after it the newest attempt began), `result`, "
                  "`attempts` (maps of "
                  "`number`, `outcome`, `began`, `ended`, `worker`, `code`, `message`, `traceback`; oldest "
                  "first), `log` (maps of "
@@ -582,6 +598,53 @@ const struct command commands[] = {
         .summary = "Delete all jobs that wait in this queue: ready, scheduled, retrying, blocked.",
         .reply = REPLY_BULK,
         .errors = "BADARG",
+        .since = "0.1",
+    },
+    {
+        .name = "UNIQUE",
+        .args = "SHOW key | RELEASE key",
+        .min = 1,
+        .max = -1,
+        .flags = CMD_CONTAINER,
+        .group = GROUP_CONTROL,
+        .summary = "Unique keys: who holds one, and taking it away.",
+        .reply = "see its subcommands",
+        .errors = "BADARG",
+        .since = "0.1",
+    },
+    {
+        .name = "UNIQUE SHOW",
+        .args = "key [TYPE type]",
+        .min = 1,
+        .max = 3,
+        .flags = CMD_READ,
+        .group = GROUP_CONTROL,
+        .op_bytes = sizeof(struct op_unique),
+        .run = cmd_unique_show,
+        .answer = answer_unique_show,
+        .summary = "Who holds a unique key, of each job type that uses it.",
+        .reply = "an array of maps: `key`, `type`, `holder`, `state` (of the holder), `until` (when the key "
+                 "is free at the "
+                 "latest, or null), `waiter` (the job that waits to follow it, or null)",
+        .options = "TYPE type|only of this job type\n",
+        .errors = "BADARG NOTFOUND",
+        .since = "0.1",
+    },
+    {
+        .name = "UNIQUE RELEASE",
+        .args = "key [TYPE type]",
+        .min = 1,
+        .max = 3,
+        .flags = CMD_CHANGE | CMD_MULTI,
+        .group = GROUP_CONTROL,
+        .op_bytes = sizeof(struct op_unique),
+        .run = cmd_unique_release,
+        .answer = answer_unique_release,
+        .summary =
+            "Take a unique key from its holder, which goes on without it. Who waits for it has it then.",
+        .reply = "a map: `key`, `type`, `released` (who had it), `holder` (who has it now, or null)",
+        .options = "TYPE type|of this job type; needed if jobs of several types hold the key\n",
+        .errors = "BADARG NOTFOUND",
         .since = "0.1",
     },
     {

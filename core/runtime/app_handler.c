@@ -7,6 +7,7 @@
 
 #include "job/job.h"
 #include "job/name.h"
+#include "job/order.h"
 #include "runtime/inside.h"
 #include "runtime/suggest.h"
 
@@ -83,7 +84,7 @@ static const struct {
 } durations[] = {
     {"timeout", "timeout_ms", 1, TIMEOUT_MAX_MS}, {"lease", "lease_ms", LEASE_LEAST_MS, LEASE_MAX_MS},
     {"keep", "keep_ms", 0, CENTURY_MS},           {"expires", "expires_ms", 1, CENTURY_MS},
-    {"delay", "delay_ms", 0, CENTURY_MS},
+    {"delay", "delay_ms", 0, CENTURY_MS},         {"unique_for", "unique_for_ms", 1, CENTURY_MS},
 };
 
 static void read_duration(struct reading *r, const char *key)
@@ -117,6 +118,62 @@ static void read_limit(struct reading *r, const char *key)
 {
     complain(r, "%s: rate limiters are not in this version of moonq (%s); remove the key", key,
              MOONQ_VERSION);
+}
+
+/* ---- uniqueness: a text, or a list of names, in the words of PUSH ---- */
+
+/* "a,b" of a list; what is pushed stays on the stack. False: it is neither. */
+static bool push_text(lua_State *L)
+{
+    luaL_Buffer list;
+    int index = lua_gettop(L);
+    if (lua_type(L, index) == LUA_TSTRING) {
+        lua_pushvalue(L, index);
+        return true;
+    }
+    if (!lua_istable(L, index))
+        return false;
+    luaL_buffinit(L, &list);
+    for (int i = 1; i <= (int)lua_objlen(L, index); i++) {
+        if (i > 1)
+            luaL_addchar(&list, ',');
+        lua_rawgeti(L, index, i);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            return false;
+        luaL_addvalue(&list);
+    }
+    luaL_pushresult(&list);
+    return true;
+}
+
+static void read_unique(struct reading *r, const char *key)
+{
+    struct push_order order;
+    struct mq_err err;
+    struct buf tags = BUF_INIT;
+    int top = lua_gettop(r->L);
+    order_init(&order);
+    order.type = SLICE("any");
+    if (!push_text(r->L)) {
+        complain(r, "%s is a %s, neither a text nor a list of names", key, luaL_typename(r->L, top));
+    } else {
+        struct slice text = value_text(r->L, -1);
+        enum mq_code code = order_set(&order, slice_of(key), text, &tags, &err);
+        if (code == MQ_OK)
+            code = order_check(&order, 0, &err);
+        json_t *value = strcmp(key, "unique_in") == 0  ? json_integer(order.unique_in)
+                        : strcmp(key, "conflict") == 0 ? json_integer(order.conflict)
+                                                       : json_stringn(text.at, text.len);
+        if (code != MQ_OK)
+            complain(r, "%s", err.text);
+        if (code == MQ_OK && value)
+            json_object_set(r->row, key, value);
+        else if (code == MQ_OK)
+            complain(r, "%s is not UTF-8", key);
+        json_decref(value);
+    }
+    buf_release(&tags);
+    lua_settop(r->L, top);
 }
 
 /* ---- allow ---- */
@@ -221,10 +278,13 @@ static const struct {
     {"attempts", read_attempts}, {"timeout", read_duration}, {"lease", read_duration},
     {"keep", read_duration},     {"expires", read_duration}, {"delay", read_duration},
     {"retry", read_retry},       {"allow", read_allow},      {"limit", read_limit},
+    {"unique", read_unique},     {"unique_by", read_unique}, {"unique_for", read_duration},
+    {"unique_in", read_unique},  {"conflict", read_unique},
 };
 
-static const char *const key_names[] = {"run",  "queue",   "priority", "attempts", "timeout", "lease",
-                                        "keep", "expires", "delay",    "retry",    "allow",   NULL};
+static const char *const key_names[] = {
+    "run",   "queue", "priority", "attempts",  "timeout",    "lease",     "keep",     "expires", "delay",
+    "retry", "allow", "unique",   "unique_by", "unique_for", "unique_in", "conflict", NULL};
 
 static void read_key(struct reading *r)
 {
@@ -255,6 +315,12 @@ void app_read_handler(struct app *app, lua_State *L, const char *file, const cha
         read_key(&r);
         lua_pop(L, 1);
     }
+    bool keyed = json_object_get(r.row, "unique") || json_object_get(r.row, "unique_by");
+    if (json_object_get(r.row, "unique") && json_object_get(r.row, "unique_by"))
+        complain(&r, "unique (the key) and unique_by (what it is made of) exclude each other");
+    if (!keyed && (json_object_get(r.row, "unique_for_ms") || json_object_get(r.row, "unique_in") ||
+                   json_object_get(r.row, "conflict")))
+        complain(&r, "unique_for, unique_in and conflict mean nothing without unique or unique_by");
     if (handler->run_ref == LUA_NOREF && !r.failed)
         complain(&r, "it has no run (write: run = function(job) ... end)");
     json_object_set_new(json_object_get(app->ready, "handlers"), type, r.row);

@@ -110,6 +110,11 @@ void frame_add_child(struct buf *children, const struct push_order *child)
     buf_u64(children, (uint64_t)child->keep_ms);
     buf_u32(children, (uint32_t)child->attempts);
     buf_u32(children, (uint32_t)child->priority);
+    buf_string(children, child->unique);
+    buf_string(children, child->unique_by);
+    buf_u64(children, (uint64_t)child->unique_for_ms);
+    buf_u32(children, (uint32_t)child->unique_in);
+    buf_u32(children, (uint32_t)child->conflict);
 }
 
 enum mq_code frame_read_child(struct push_order *out, struct reader *children, struct mq_err *err)
@@ -127,6 +132,11 @@ enum mq_code frame_read_child(struct push_order *out, struct reader *children, s
     out->keep_ms = (int64_t)reader_u64(children);
     out->attempts = (int32_t)reader_u32(children);
     out->priority = (int32_t)reader_u32(children);
+    out->unique = reader_string(children);
+    out->unique_by = reader_string(children);
+    out->unique_for_ms = (int64_t)reader_u64(children);
+    out->unique_in = (int32_t)reader_u32(children);
+    out->conflict = (int32_t)reader_u32(children);
     return children->short_ ? mq_fail(err, MQ_INTERNAL, "a pushed job in a frame is cut short") : MQ_OK;
 }
 

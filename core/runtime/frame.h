@@ -112,6 +112,7 @@ void frame_add_log(struct buf *out, const struct frame_log *log);
 void frame_add_progress(struct buf *out, const struct frame_progress *progress);
 
 /* For a DONE's children, the jobs its handler pushed: encoded one behind the other. */
+#define FRAME_CHILD_LEAST_BYTES 100 /* of one in a frame */
 void frame_add_child(struct buf *children, const struct push_order *child);
 enum mq_code frame_read_child(struct push_order *out, struct reader *children, struct mq_err *err);
 

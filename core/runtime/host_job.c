@@ -302,6 +302,27 @@ static enum mq_code read_tags(lua_State *L, int index, struct push_order *order,
     return code;
 }
 
+/* { "to", "list" } is "to,list". The text lives on the stack, under the options. */
+static enum mq_code read_list(lua_State *L, const char *name, int index, struct push_order *order,
+                              struct buf *tags, struct mq_err *err)
+{
+    luaL_Buffer list;
+    luaL_buffinit(L, &list);
+    for (int i = 1; i <= (int)lua_objlen(L, index); i++) {
+        if (i > 1)
+            luaL_addchar(&list, ',');
+        lua_rawgeti(L, index, i);
+        if (!lua_isstring(L, -1))
+            return mq_fail(err, MQ_BADARG, "%.40s is a list of names; place %d has a %s", name, i,
+                           luaL_typename(L, -1));
+        luaL_addvalue(&list);
+    }
+    luaL_pushresult(&list);
+    struct slice text = value_text(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, "moonq.push.list"); /* kept there while the order points to it */
+    return order_set(order, slice_of(name), text, tags, err);
+}
+
 /* Durations in Lua are seconds, or text. */
 static enum mq_code read_option(lua_State *L, const char *name, int value, struct push_order *order,
                                 struct buf *tags, struct buf *meta, struct mq_err *err)
@@ -315,6 +336,7 @@ static enum mq_code read_option(lua_State *L, const char *name, int value, struc
         {"lease", offsetof(struct push_order, lease_ms)},
         {"keep", offsetof(struct push_order, keep_ms)},
         {"expires", offsetof(struct push_order, expires_ms)},
+        {"unique_for", offsetof(struct push_order, unique_for_ms)},
     };
     for (size_t i = 0; i < sizeof durations / sizeof *durations; i++)
         if (strcmp(name, durations[i].name) == 0)
@@ -328,6 +350,10 @@ static enum mq_code read_option(lua_State *L, const char *name, int value, struc
         order->meta = buf_bytes(meta);
         return code;
     }
+    if (lua_istable(L, value))
+        return strcmp(name, "unique_by") == 0 || strcmp(name, "unique_in") == 0
+                   ? read_list(L, name, value, order, tags, err)
+                   : mq_fail(err, MQ_BADARG, "%.40s is a table, not a text or a number", name);
     char number[32];
     struct slice text = value_text(L, value);
     if (lua_type(L, value) == LUA_TNUMBER) {

@@ -65,6 +65,14 @@ static int32_t small_of(json_t *handler, const char *key)
     return number > INT32_MAX || number < INT32_MIN ? INT32_MIN : (int32_t)number;
 }
 
+/* The handler's: it lives as long as the table. */
+static struct slice text_in(json_t *handler, const char *key)
+{
+    json_t *value = json_object_get(handler, key);
+    return json_is_string(value) ? (struct slice){json_string_value(value), json_string_length(value)}
+                                 : SLICE_EMPTY;
+}
+
 void app_set_types(struct dispatch *dispatch, json_t *app)
 {
     json_t *handlers = json_object_get(app, "handlers"), *handler;
@@ -86,6 +94,11 @@ void app_set_types(struct dispatch *dispatch, json_t *app)
         type->keep_ms = number_of(handler, "keep_ms");
         type->expires_ms = number_of(handler, "expires_ms");
         type->delay_ms = number_of(handler, "delay_ms");
+        type->unique = text_in(handler, "unique");
+        type->unique_by = text_in(handler, "unique_by");
+        type->unique_for_ms = number_of(handler, "unique_for_ms");
+        type->unique_in = small_of(handler, "unique_in");
+        type->conflict = small_of(handler, "conflict");
         /* The child has checked it, but a child is not trusted: without its row the type's jobs wait. */
         if (order_check(type, 0, &err) == MQ_OK)
             count++;

@@ -35,6 +35,13 @@
       "the status was corrected")                                                                            \
     X(HELD_BY_NONE, "held_by_none", "The job would wait for ever.", "made ready")                            \
     X(PAUSE_UNREADABLE, "pause_unreadable", "The type is not paused any more.", "removed")                   \
+    X(KEY_MISSING, "key_missing", "A second job could have its unique key.",                                 \
+      "written into the key's record")                                                                       \
+    X(KEY_TWICE, "key_twice", "Two jobs would run under one unique key.", "the second lost it")              \
+    X(WAITS_FOR_NONE, "waits_for_none", "The job would wait for its unique key for ever.",                   \
+      "made ready, without the key")                                                                         \
+    X(KEY_UNREADABLE, "key_unreadable", "Nobody can say who has this unique key.",                           \
+      "removed, and written anew")                                                                           \
     X(MISCOUNTED, "miscounted", "Limits and figures of the queue are wrong.", "counted anew")                \
     X(COUNTER_BEHIND, "counter_behind", "Ids or tokens would be given out twice.", "the counter was raised") \
     X(ORPHAN, "orphan", "It would stay for ever.", "removed")                                                \

@@ -9,7 +9,7 @@ void store_op_init(struct store_op *op, enum store_verb verb, wall_ms now)
     op->now = now;
     op->done = NULL;
     op->owner = NULL;
-    op->memory = BUF_INIT;
+    op->memory = op->own = BUF_INIT;
     op->want_names = false;
     op->type = op->queue = SLICE_EMPTY;
     op->err.code = MQ_OK;
@@ -36,5 +36,6 @@ void store_names_next(struct slice *names, struct slice *type, struct slice *que
 void store_op_release(struct store_op *op)
 {
     buf_release(&op->memory);
+    buf_release(&op->own);
     op->type = op->queue = SLICE_EMPTY;
 }

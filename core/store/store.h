@@ -58,6 +58,7 @@ enum store_verb {
     STORE_MANY,      /* struct op_many: a step for all that a filter finds */
     STORE_QUEUE,     /* struct op_queue: pause, resume, drain, limit */
     STORE_TYPE,      /* struct op_type: pause and resume a job type */
+    STORE_FREE_KEY,  /* struct op_unique: takes a unique key from its holder */
     STORE_SCHEDULE,  /* struct op_schedule: sets, ends, pauses a cron entry */
     STORE_TICK, /* struct op_tick: a planned moment of an entry is over: it has become a job, or it has not */
     STORE_SWEEP,   /* struct op_sweep: what time does: due, expired, lost, old */
@@ -69,6 +70,7 @@ enum store_verb {
     STORE_LIST,      /* struct op_list */
     STORE_QUEUES,    /* struct op_queues */
     STORE_STATS,     /* struct op_stats */
+    STORE_UNIQUE,    /* struct op_unique: who holds a unique key */
     STORE_SCHEDULES, /* struct op_schedules */
     STORE_TICKS,     /* struct op_ticks */
     /* a read that also writes: not the store, but the archive beside it */
@@ -85,6 +87,7 @@ struct store_op {
     void (*done)(struct store_op *op); /* on the loop; may free the op */
     void *owner;                       /* the caller's */
     struct buf memory;                 /* the answer's; freed by store_op_release */
+    struct buf own;                    /* bytes that slices of the request point to; freed likewise */
     bool want_names;                   /* also answer `type` and `queue`, where the verb is about one job */
     struct slice type, queue;          /* answers, in memory; empty if not wanted */
     struct mq_err err;                 /* only with a code */
@@ -97,17 +100,55 @@ void store_op_release(struct store_op *op);
 /* Type and queue of the next job in the names of an operation on many jobs; both empty where there are no more. */
 void store_names_next(struct slice *names, struct slice *type, struct slice *queue);
 
+/* What a push has done. */
+enum push_outcome {
+    PUSH_ADDED,       /* a new job */
+    PUSH_BEHIND,      /* a new job, blocked: it waits for the key, which a running job holds */
+    PUSH_SKIPPED,     /* nothing */
+    PUSH_REPLACED,    /* a job that waited has its payload and times */
+    PUSH_RESCHEDULED, /* a job that waited has its times */
+    PUSH_OUTCOMES,
+};
+
 /*
  * Adds a job. FULL: its queue has a limit and is at it. BUSY: its queue is draining. NOSPACE: the disk is full.
  * `spec.pushed_at` is set to now by the store.
+ *
+ * A unique key is one of its type's: of all jobs of this type, at most one holds it, from its push for as long as it is
+ * in one of its unique_states, and until its unique_until. What a push does that finds it held, `conflict` says. One
+ * job at most waits behind the holder. A job that has lost its key by leaving those states takes it again when it
+ * comes back, if nobody has it; RETRY is refused if somebody has. A record that holds a key with an end is kept until then.
  */
 struct op_push {
     struct store_op op;
     struct job_spec spec;
     wall_ms run_at; /* at or before now: ready at once */
+    enum unique_conflict conflict;
     /* answers */
-    job_id id;
-    enum job_state state; /* ready or scheduled */
+    enum push_outcome outcome;
+    job_id id;            /* of the new job, or of the one that stands for it */
+    job_id holder;        /* who held its unique key; JOB_ID_NONE: nobody did */
+    enum job_state state; /* of the job `id` */
+};
+
+/*
+ * A unique key. As a read (STORE_UNIQUE): who holds it, a row a job type. As a change (STORE_FREE_KEY): the holder
+ * loses it, and whoever waits has it from now on. NOTFOUND: nobody holds it; BADARG: jobs of several types do, and none
+ * is named.
+ */
+struct op_unique {
+    struct store_op op;
+    struct slice key;
+    struct slice job_type; /* empty: of all types */
+    /* answers, in op.memory */
+    struct unique_row {
+        struct slice type;
+        job_id holder,
+            waiter;           /* waiter: JOB_ID_NONE for none. After STORE_FREE_KEY: who had it, who has it */
+        enum job_state state; /* of the holder */
+        wall_ms until;        /* WALL_NEVER */
+    } * rows;
+    unsigned count;
 };
 
 /* A job handed out. */
@@ -350,7 +391,8 @@ struct op_type {
 
 /*
  * What time does, a chunk: each kind looks at no more than `limit` jobs.
- * DUE: scheduled and retrying -> ready, and what should have started by now -> expired.
+ * DUE: scheduled and retrying -> ready, and what should have started by now -> expired; unique keys whose time is over
+ * are free (which is no answer).
  * LEASES: leases that ran out -> ready, or dead if attempts are spent, or cancelled if that was asked for.
  * OLD: finished records past their keep are deleted; and while there are more than keep_max, or they take more than
  * keep_bytes, those whose keep ends first.
@@ -443,6 +485,7 @@ struct op_get {
     /* answers, in op.memory */
     struct job_view view;
     struct pause_view queue_pause, type_pause;
+    job_id key_holder; /* of a job that waits for a unique key: who holds it */
     struct slice result;
     struct job_attempt *attempts; /* oldest first */
     unsigned attempt_count;
@@ -638,6 +681,7 @@ struct op_stats {
     unsigned readers, readers_max;
     int64_t oldest_reader_ms;            /* age of the oldest open snapshot; 0 if none */
     uint64_t quarantined;                /* records that could not be decoded, moved aside */
+    uint64_t unique_keys;                /* held now */
     uint64_t batch_max;                  /* most operations in one commit */
     uint64_t finished_bytes, dead_bytes; /* what finished records and dead letters take, roughly */
     unsigned layout;
@@ -667,12 +711,19 @@ struct queue_news {
 struct store_news {
     const struct queue_news *queues; /* those touched; at open: all */
     unsigned queue_count;
-    wall_ms next_due;      /* the first moment at which a sweep DUE has work; WALL_NEVER */
-    wall_ms next_lease;    /* ... a sweep LEASES */
-    wall_ms next_old;      /* ... a sweep OLD */
-    wall_ms next_pause;    /* ... a sweep PAUSES; 0: at once */
-    wall_ms next_dead;     /* ... a sweep DEAD; 0: at once. next_old is 0 too while too much is kept */
-    unsigned dead_percent; /* of dead_max or dead_bytes, of which there are more; 0: no limit */
+    /* jobs that waited behind another and wait no more */
+    const struct unblocked {
+        job_id id;
+        enum job_state state; /* ready, or scheduled */
+    } * unblocked;
+    unsigned unblocked_count;
+    struct slice unblocked_names; /* for store_names_next, in their order */
+    wall_ms next_due;             /* the first moment at which a sweep DUE has work; WALL_NEVER */
+    wall_ms next_lease;           /* ... a sweep LEASES */
+    wall_ms next_old;             /* ... a sweep OLD */
+    wall_ms next_pause;           /* ... a sweep PAUSES; 0: at once */
+    wall_ms next_dead;            /* ... a sweep DEAD; 0: at once. next_old is 0 too while too much is kept */
+    unsigned dead_percent;        /* of dead_max or dead_bytes, of which there are more; 0: no limit */
 };
 
 /* Who hears of commits. Called on the loop inside store_collect, before the `done` of the operation. */

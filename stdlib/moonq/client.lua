@@ -49,6 +49,12 @@ end
 ---@field tags? string[]|string
 ---@field meta? table|string         free JSON object; carries the correlation id
 ---@field keep? number|string        how long the finished record stays
+---@field unique? string             at most one job of its type holds this key (docs/uniqueness.md)
+---@field unique_by? string[]|string the key is made of these arguments
+---@field unique_for? number|string  the key is free after this time at the latest
+---@field unique_in? string[]|string the states in which it holds the key, or "all"
+---@field conflict? string           "skip", "replace", "reschedule" or "error"
+---@field reply? string              "map": push answers { id =, outcome =, state =, holder = }
 ---@field payload? string            these bytes as they are, instead of args as JSON
 
 ---@class moonq.Filter
@@ -94,7 +100,8 @@ end
 local push_options = {
   { "queue", as_is }, { "priority", as_is }, { "delay", duration }, { "at", as_is }, { "attempts", as_is },
   { "timeout", duration }, { "lease", duration }, { "expires", duration }, { "tags", joined }, { "meta", json_object },
-  { "keep", duration },
+  { "keep", duration }, { "unique", as_is }, { "unique_by", joined }, { "unique_for", duration },
+  { "unique_in", joined }, { "conflict", as_is }, { "reply", as_is },
 }
 local filter_options = {
   { "state", joined }, { "queue", as_is }, { "type", as_is }, { "tag", as_is }, { "holder", as_is },
@@ -286,13 +293,14 @@ end
 
 --- Pushes a job. When it returns, the job is on disk.
 ---
---- Raises: BADARG, TOOBIG, FULL, BUSY, NOSPACE.
+--- Raises: BADARG, TOOBIG, FULL, BUSY, NOSPACE, CONFLICT.
 ---@param job_type string            name of a handler, "email.send"
 ---@param args? any                  anything JSON can hold; {} by default
 ---@param opts? moonq.PushOptions
----@return string id                 13 characters, ordered by time
+---@return string|table id           13 characters, ordered by time; with the option reply = "map", what happened
 function Client:push(job_type, args, opts)
-  return request(self, push_words(job_type, args, opts))
+  local words = push_words(job_type, args, opts)
+  return shaped(words, request(self, words))
 end
 
 --- Pushes many jobs in one pipeline. Each stands alone; for all or none see `multi`.
@@ -307,7 +315,7 @@ function Client:push_many(jobs)
   end
   local ids, errors, first = {}, {}, nil
   for i, reply in ipairs(self:pipeline(commands)) do
-    if type(reply) == "table" then
+    if type(reply) == "table" and reply.err then
       ids[i], errors[i] = false, reply.err
       first = first or i
     else

@@ -58,6 +58,11 @@ end
 ---@field lease? number|string
 ---@field expires? number|string   it must have started by then
 ---@field keep? number|string      how long its finished record stays
+---@field unique? string           at most one job of its type holds this key
+---@field unique_by? string[]|string the key is made of these arguments
+---@field unique_for? number|string the key is free after this time at the latest
+---@field unique_in? string[]|string the states in which it holds the key, or "all"
+---@field conflict? string         if the key is held: "skip" (default), "replace", "reschedule", "error"
 ---@field tags? string[]
 ---@field meta? table
 

@@ -68,11 +68,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         code = order_check(&order, PAYLOAD_MAX, &err);
     FUZZ_MUST(code == MQ_OK || err.text[0], "refused without a reason");
     if (code == MQ_OK) {
+        struct buf own = BUF_INIT;
+        enum unique_conflict conflict;
         order_resolve(&spec, &run_at, &order, NULL, NULL, NOW);
+        if (order_resolve_key(&spec, &conflict, &order, NULL, &own, &err) != MQ_OK)
+            spec.unique_key = SLICE_EMPTY;
         valid_spec(&spec, PAYLOAD_MAX);
         FUZZ_MUST(run_at <= WALL_MAX, "runs at %lld", (long long)run_at);
         check_frame(&order);
         check_record(&spec);
+        buf_release(&own);
     }
     buf_release(&tags);
     free((void *)all.at);

@@ -36,6 +36,14 @@ static uint64_t same_queue_before(const struct op_complete *op, unsigned index)
     return same;
 }
 
+static bool has_keyed_child(const struct op_complete *op)
+{
+    for (unsigned i = 0; i < op->child_count; i++)
+        if (op->children[i]->spec.unique_key.len)
+            return true;
+    return false;
+}
+
 static enum mq_code check_children(struct machine *m, struct op_complete *op)
 {
     for (unsigned i = 0; i < op->child_count; i++) {
@@ -57,29 +65,54 @@ static void keep_result(struct machine *m, job_id id, struct slice result)
         txn_remove(m, DB_RESULTS, &key); /* of an earlier life */
 }
 
+static void succeed(struct machine *m, struct op_complete *op, struct job *job, int64_t keep_ms)
+{
+    wall_ms now = op->op.now;
+    if (keep_ms > 0) {
+        job_record_attempt(m, job, STEP_ACK, now, SLICE_EMPTY, SLICE_EMPTY, SLICE_EMPTY);
+        keep_result(m, job->id, op->result);
+    }
+    job_finish(m, job, STEP_ACK, keep_ms, now);
+}
+
+/* Whether a unique key is free is known only when all before it is done: the key may be that of the job that ends. */
+struct ending {
+    struct op_complete *op;
+    struct job *job;
+    int64_t keep_ms;
+};
+static enum mq_code end_with_keys(struct machine *m, void *with)
+{
+    struct ending *ending = with;
+    struct op_complete *op = ending->op;
+    enum mq_code code = MQ_OK;
+    succeed(m, op, ending->job, ending->keep_ms);
+    for (unsigned i = 0; i < op->child_count && code == MQ_OK; i++)
+        code = push_one(m, op->children[i], &op->op.err);
+    return code;
+}
+
 void complete_run(struct machine *m, struct store_op *head)
 {
     struct op_complete *op = (struct op_complete *)head;
     struct job job;
     struct job_spec spec;
+    bool keys = has_keyed_child(op);
     head->code = find_held(m, &job, op->id, op->token, head);
     if (head->code == MQ_OK)
         head->code = job_spec(m, &job, &spec, head);
-    if (head->code == MQ_OK)
+    if (head->code == MQ_OK && !keys)
         head->code = check_children(m, op);
     if (head->code != MQ_OK)
         return;
     job_names(head, &spec);
-    int64_t keep_ms = spec.keep_ms;
-    if (keep_ms > 0) {
-        job_record_attempt(m, &job, STEP_ACK, head->now, SLICE_EMPTY, SLICE_EMPTY, SLICE_EMPTY);
-        keep_result(m, job.id, op->result);
+    if (keys) {
+        head->code = machine_try(m, end_with_keys, &(struct ending){op, &job, spec.keep_ms});
+        return;
     }
-    job_finish(m, &job, STEP_ACK, keep_ms, head->now);
-    for (unsigned i = 0; i < op->child_count; i++) {
+    succeed(m, op, &job, spec.keep_ms);
+    for (unsigned i = 0; i < op->child_count; i++)
         push_apply(m, op->children[i]);
-        job_names(&op->children[i]->op, &op->children[i]->spec);
-    }
 }
 
 /* ---- NACK ---- */
@@ -102,6 +135,7 @@ static void wait_until(struct machine *m, struct job *job, enum job_step step, w
     status->state = state;
     status->since = now;
     status->due_at = run_at < 0 ? 0 : run_at;
+    status->was_due = 0;
     job_enter(m, job);
 }
 

@@ -32,6 +32,7 @@ struct fix {
         FIX_SET_ASIDE,  /* an entry under a key that is none, to quarantine */
         FIX_QUARANTINE, /* job and status */
         FIX_STATUS, /* its queue and priority, from the job record; held by a pause that is not there: held no more */
+        FIX_KEY,   /* the record of its unique key names it, or it has the key no more */
         FIX_QUEUE, /* written anew: name and counters of its tally */
         FIX_META,
     } what;
@@ -73,6 +74,12 @@ void fsck_forget(struct fsck *f);
 
 /* fsck_schedules.c: cron entries and their ledgers. */
 void fsck_schedules(struct fsck *f);
+/* fsck_keys.c: unique keys; what their records say against what their jobs say. */
+void fsck_key_of(struct fsck *f, job_id id, const struct job_spec *spec, const struct job_status *status);
+void fsck_keys(struct fsck *f);
+void fsck_mend_key(struct fsck *f, job_id id);
+/* NULL if all is well. */
+const char *fsck_key_contradiction(const struct job_spec *spec, const struct job_status *status);
 
 /* fsck_mend.c: notes, and does what was noted, in the write transaction of m. */
 void fsck_fix(struct fsck *f, const struct fix *fix, struct slice text);

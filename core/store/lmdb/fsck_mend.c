@@ -168,6 +168,9 @@ static void do_fix(struct fsck *f, const struct fix *fix)
     case FIX_STATUS:
         write_status(f, fix->id);
         break;
+    case FIX_KEY:
+        fsck_mend_key(f, fix->id);
+        break;
     case FIX_QUEUE:
         HASH_FIND(by_no, f->by_no, &fix->queue_no, sizeof fix->queue_no, tally);
         if (tally)

@@ -242,6 +242,15 @@ static bool expiry_entry(struct key *key, job_id id, const struct job_status *s)
     return true;
 }
 
+/* It lets go of its unique key at a moment that is known. */
+static bool key_entry(struct key *key, job_id id, const struct job_status *s)
+{
+    if (s->key_role != KEY_HOLDS || s->key_until == WALL_NEVER)
+        return false;
+    key_of_due(key, s->key_until, id, DUE_KEY);
+    return true;
+}
+
 /* `told`: the job has a worse problem, which is known; only count what is there. */
 static void expect(struct fsck *f, enum db db, const struct key *key, job_id id, const struct job_status *s,
                    bool told)
@@ -266,6 +275,8 @@ static void expect_entries(struct fsck *f, job_id id, const struct job_status *s
     if (main_entry(&db, &key, id, s))
         expect(f, db, &key, id, s, told);
     if (expiry_entry(&key, id, s))
+        expect(f, DB_DUE, &key, id, s, told);
+    if (key_entry(&key, id, s))
         expect(f, DB_DUE, &key, id, s, told);
 }
 
@@ -371,12 +382,16 @@ static void check_job(struct fsck *f, job_id id, struct slice job_bytes, struct 
         return;
     }
     const char *wrong = contradiction(&status);
+    if (!wrong)
+        wrong = fsck_key_contradiction(&spec, &status);
     if (wrong)
         quarantine(f, FSCK_CONTRADICTION, id, wrong);
     else
         check_queue_of(f, id, &spec, &status);
-    if (!wrong)
+    if (!wrong) {
         check_pause_of(f, id, &status);
+        fsck_key_of(f, id, &spec, &status);
+    }
     count_kept(f, id, &status, job_bytes.len);
     expect_entries(f, id, &status, wrong != NULL);
 }
@@ -437,7 +452,8 @@ static const char *stray_reason(struct fsck *f, const struct at *at, job_id id, 
     if (record_read_status(&status, bytes, NULL) != MQ_OK)
         return NULL; /* told already */
     if ((main_entry(&db, &key, id, &status) && db == at->db && key_is(at->key, &key)) ||
-        (at->db == DB_DUE && expiry_entry(&key, id, &status) && key_is(at->key, &key)))
+        (at->db == DB_DUE && ((expiry_entry(&key, id, &status) && key_is(at->key, &key)) ||
+                              (key_entry(&key, id, &status) && key_is(at->key, &key)))))
         return NULL;
     snprintf(scratch, room, "the job is %s%s", state_name(status.state),
              db == at->db ? ", at another place" : "");
@@ -663,6 +679,7 @@ void fsck_walk(struct fsck *f)
     read_pauses(f);
     check_jobs(f);
     check_indexes(f);
+    fsck_keys(f);
     check_parts(f, DB_ATTEMPTS, 16);
     check_parts(f, DB_LOGS, 16);
     check_parts(f, DB_RESULTS, 8);

@@ -80,6 +80,20 @@ static void fix_pause(struct op_get *op, struct pause_view *pause)
     answer_fix(&op->op.memory, &pause->by);
 }
 
+/* Who holds the key that a blocked job waits for. */
+static void read_key_holder(struct snapshot *s, struct op_get *op)
+{
+    const struct job_spec *spec = &op->view.spec;
+    op->key_holder = JOB_ID_NONE;
+    if (op->view.status.key_role != KEY_WAITS)
+        return;
+    struct op_unique unique = {.key = spec->unique_key, .job_type = spec->type};
+    store_op_init(&unique.op, STORE_UNIQUE, 0);
+    if (read_unique(s, &unique) == MQ_OK)
+        op->key_holder = unique.rows[0].holder;
+    store_op_release(&unique.op);
+}
+
 /* Calls `add` for each (id, part) of a database; what it does with a damaged one is its affair. */
 static void each_part(struct snapshot *s, enum db db, job_id id,
                       void (*add)(struct snapshot *s, struct op_get *op, struct slice value),
@@ -167,6 +181,7 @@ enum mq_code read_get(struct snapshot *s, struct op_get *op)
     answer_fix_view(&op->op.memory, &op->view);
     fix_pause(op, &op->queue_pause);
     fix_pause(op, &op->type_pause);
+    read_key_holder(s, op);
     op->op.type = op->view.spec.type;
     op->op.queue = op->view.spec.queue;
     return MQ_OK;

@@ -11,6 +11,8 @@
  *
  * "If it may": it has an expires_at and was never started. Whoever loses a lease has had the chance to begin: only by
  * the word that nobody did (job_leave_unstarted) is it as before the lease.
+ *
+ * In every state: due at key_until, if it holds a unique key that has an end.
  */
 #include "store/lmdb/machine.h"
 
@@ -22,11 +24,11 @@ static bool may_expire(const struct job_status *status)
     return status->expires_at != WALL_NEVER && !status->started;
 }
 
-/* The entries of a status; at most two. */
+/* The entries of a status; at most three. */
 struct entries {
     unsigned count;
-    enum db db[2];
-    struct key key[2];
+    enum db db[3];
+    struct key key[3];
 };
 
 static void entries_of(struct entries *out, job_id id, const struct job_status *status)
@@ -64,6 +66,10 @@ static void entries_of(struct entries *out, job_id id, const struct job_status *
         break;
     default:
         out->count = 0;
+    }
+    if (status->key_until != 0 && status->key_until != WALL_NEVER) {
+        out->db[out->count] = DB_DUE;
+        key_of_due(&out->key[out->count++], status->key_until, id, DUE_KEY);
     }
     bool waits = status->state == JOB_READY || status->state == JOB_SCHEDULED || status->state == JOB_BLOCKED;
     if (waits && may_expire(status)) {
@@ -187,12 +193,16 @@ static void add_name(struct buf *names, struct slice name)
     buf_add_slice(names, name);
 }
 
+void job_names_put(struct buf *names, const struct job_spec *spec)
+{
+    add_name(names, spec->type);
+    add_name(names, spec->queue);
+}
+
 void job_names_add(struct machine *m, const struct store_op *op, const struct job_spec *spec)
 {
-    if (!op->want_names)
-        return;
-    add_name(&m->names, spec->type);
-    add_name(&m->names, spec->queue);
+    if (op->want_names)
+        job_names_put(&m->names, spec);
 }
 
 enum mq_code job_wrong(struct store_op *op, const struct job *job, const char *verb)
@@ -226,10 +236,13 @@ void job_leave(struct machine *m, struct job *job)
 
 void job_enter(struct machine *m, struct job *job)
 {
+    bool passes_on = unique_follow(m, job);
     queue_count(m, job->queue, job->status.state, +1);
     kept_count(m, job->id, job->status.state, +1);
     job_index(m, job->id, &job->status);
     job_write(m, job);
+    if (passes_on)
+        unique_pass_on(m, job, job->status.since);
 }
 
 static void clear_lease(struct job_status *status)
@@ -244,11 +257,30 @@ void job_make_ready(struct job *job, enum job_step step, wall_ms now, bool parke
 {
     struct job_status *status = &job->status;
     clear_lease(status);
+    if (step != STEP_GIVE_BACK) /* it did not begin, so it is still late for the same time */
+        status->was_due = step == STEP_DUE ? status->due_at : 0;
     status->state = state_after(status->state, step);
     status->since = now;
     status->due_at = 0;
     status->parked = parked;
     status->held_no = 0;
+}
+
+void job_reschedule(struct job *job, wall_ms run_at, wall_ms now)
+{
+    struct job_status *status = &job->status;
+    if (run_at > now) {
+        enum job_state state = state_after(status->state, STEP_RESCHEDULE);
+        if (state != status->state)
+            status->since = now;
+        status->state = state;
+        status->due_at = run_at;
+        status->was_due = 0;
+        status->parked = false;
+        status->held_no = 0;
+    } else if (status->state != JOB_READY) {
+        job_make_ready(job, STEP_PROMOTE, now, false);
+    }
 }
 
 static wall_ms later(wall_ms now, int64_t by)
@@ -283,10 +315,15 @@ void job_finish(struct machine *m, struct job *job, enum job_step step, int64_t 
     status->held_no = 0;
     status->since = now;
     status->due_at = later(now, keep_ms);
-    if (keep_ms > 0)
+    bool holds = status->key_role == KEY_HOLDS && status->key_states >> state & 1;
+    if (holds && status->key_until != WALL_NEVER && status->key_until > status->due_at)
+        status->due_at = status->key_until; /* the record keeps others away until then */
+    if (status->due_at > now) {
         job_enter(m, job);
-    else
-        job_erase(m, job->id);
+        return;
+    }
+    unique_drop(m, job, now);
+    job_erase(m, job->id);
 }
 
 void job_bury(struct machine *m, struct job *job, wall_ms now)
@@ -388,18 +425,23 @@ void job_record_attempt(struct machine *m, const struct job *job, enum job_step 
     txn_put(m, DB_ATTEMPTS, &key, buf_bytes(&m->record));
 }
 
-void job_set_payload(struct machine *m, const struct job *job, const struct job_spec *old,
-                     struct slice payload)
+void job_write_spec(struct machine *m, const struct job *job, const struct job_spec *old,
+                    const struct job_spec *spec)
 {
-    struct job_spec spec = *old;
     struct key key;
-    /* the old spec lies in the page that is written to: encode aside first */
-    spec.payload = payload;
-    size_t len = record_spec_bytes(&spec), before = record_spec_bytes(old);
+    size_t len = record_spec_bytes(spec), before = record_spec_bytes(old);
     buf_clear(&m->record);
-    record_write_spec(buf_room(&m->record, len), &spec);
+    record_write_spec(buf_room(&m->record, len), spec);
     buf_grew(&m->record, len);
     key_of_id(&key, job->id);
     txn_put(m, DB_JOBS, &key, buf_bytes(&m->record));
     kept_grow(m, job->status.state, (int64_t)len - (int64_t)before);
+}
+
+void job_set_payload(struct machine *m, const struct job *job, const struct job_spec *old,
+                     struct slice payload)
+{
+    struct job_spec spec = *old;
+    spec.payload = payload;
+    job_write_spec(m, job, old, &spec);
 }

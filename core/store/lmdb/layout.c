@@ -3,8 +3,8 @@
 #include "job/record.h"
 
 const char *const db_names[DB_COUNT] = {
-    "meta", "queues",   "jobs",     "states", "ready",   "parked", "held",      "due",   "leases",
-    "dead", "finished", "attempts", "logs",   "results", "pauses", "schedules", "ticks", "quarantine",
+    "meta",     "queues",   "jobs", "states",  "ready",  "parked",    "held",  "due",    "leases",     "dead",
+    "finished", "attempts", "logs", "results", "pauses", "schedules", "ticks", "unique", "quarantine",
 };
 
 job_id key_id(enum db db, struct slice key)
@@ -18,6 +18,7 @@ job_id key_id(enum db db, struct slice key)
     case DB_PAUSES:
     case DB_SCHEDULES:
     case DB_TICKS:
+    case DB_UNIQUE:
         return JOB_ID_NONE;
     case DB_DUE:
         return key.len == DUE_KEY_BYTES ? be64_get(key.at + 8) : JOB_ID_NONE;
@@ -71,7 +72,7 @@ bool kept_read(struct meta *meta, struct slice bytes)
     return true;
 }
 
-/* The databases that layouts 2 and 4 added are made when they are opened. */
+/* The databases that layouts 2, 4 and 5 added are made when they are opened. */
 static int nothing(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT])
 {
     (void)txn, (void)dbi;
@@ -129,7 +130,7 @@ static const struct migration {
     unsigned from;
     int (*run)(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT]);
 } migrations[] = {
-    {1, nothing}, {2, count_kept}, {3, nothing}, {LAYOUT, NULL}, /* today's: nothing to do */
+    {1, nothing}, {2, count_kept}, {3, nothing}, {4, nothing}, {LAYOUT, NULL}, /* today's: nothing to do */
 };
 
 static enum mq_code migrate(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned from, struct mq_err *err)

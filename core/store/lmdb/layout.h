@@ -8,7 +8,8 @@
  *     ready       queue_no, priority, id  -> nothing. May be handed to anybody
  *     parked      queue_no, priority, id  -> nothing. Ready, but not for workers
  *     held        pause_no, id            -> nothing. Ready, but for nobody: its type is paused
- *     due         time, id, kind          -> nothing. When a job becomes ready (run) or expires (expire)
+ *     due         time, id, kind          -> nothing. When a job becomes ready (run), expires (expire), or lets go of
+ *                                            its unique key (key)
  *     leases      deadline, id            -> nothing
  *     dead        died_at, id             -> nothing
  *     finished    purge_at, id            -> nothing. Succeeded, cancelled, expired
@@ -18,13 +19,14 @@
  *     pauses      pause_no                -> a type that is paused, why, by whom, until when (pause.c)
  *     schedules   name                    -> a cron entry: its definition, and where it stands (schedule.c)
  *     ticks       name, NUL, row          -> what became of its planned moments (tick.c)
+ *     unique      hash of a key, n        -> a unique key, and who holds it and who waits for it (unique.c)
  *     quarantine  id                      -> what could not be decoded
  *
  * Which index entries a job has follows from its status alone (job.c), so each of them can be checked, and made
  * anew. Numbers in keys are big-endian: the order of the bytes is the order of the numbers.
  *
- * This layout is number 4. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead; 3 had no
- * schedules. To change it: raise LAYOUT, add a row to the migrations in layout.c.
+ * This layout is number 5. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead; 3 had no
+ * schedules; 4 had no unique keys. To change it: raise LAYOUT, add a row to the migrations in layout.c.
  */
 #ifndef MOONQ_STORE_LMDB_LAYOUT_H
 #define MOONQ_STORE_LMDB_LAYOUT_H
@@ -37,7 +39,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 
-#define LAYOUT 4
+#define LAYOUT 5
 
 enum db {
     DB_META,
@@ -57,6 +59,7 @@ enum db {
     DB_PAUSES,
     DB_SCHEDULES,
     DB_TICKS,
+    DB_UNIQUE,
     DB_QUARANTINE,
     DB_COUNT,
 };
@@ -72,12 +75,14 @@ struct key {
 enum due_kind {
     DUE_RUN = 0,
     DUE_EXPIRE = 1,
+    DUE_KEY = 2,
 };
 
 #define READY_KEY_BYTES  (4 + 1 + 8)
 #define MOMENT_KEY_BYTES (8 + 8)
 #define DUE_KEY_BYTES    (8 + 8 + 1)
 #define HELD_KEY_BYTES   (4 + 8)
+#define UNIQUE_KEY_BYTES (16 + 4)
 
 static inline struct slice key_bytes(const struct key *key)
 {

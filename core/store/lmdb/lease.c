@@ -22,6 +22,7 @@ static void set_running(struct machine *m, struct op_lease *op, struct job_statu
     status->since = op->op.now;
     status->deadline = op->op.now + (op->lease_ms ? op->lease_ms : own_lease_ms);
     status->due_at = 0;
+    status->late_ms = status->was_due && op->op.now > status->was_due ? op->op.now - status->was_due : 0;
     status->parked = status->cancelling = false;
     status->held_by_worker = op->by_worker;
     status->holder = op->holder;

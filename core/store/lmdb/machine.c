@@ -17,7 +17,7 @@ static run_verb *const verbs[STORE_VERBS] = {
     [STORE_EDIT] = step_run,         [STORE_TYPE] = type_run,       [STORE_TAKE_BACK] = step_run,
     [STORE_MANY] = many_run,         [STORE_QUEUE] = queue_run,     [STORE_SWEEP] = sweep_run,
     [STORE_SCHEDULE] = schedule_run, [STORE_TICK] = tick_run,       [STORE_UNPARK] = unpark_run,
-    [STORE_RECOVER] = recover_run,   [STORE_GROUP] = group_run,
+    [STORE_RECOVER] = recover_run,   [STORE_GROUP] = group_run,     [STORE_FREE_KEY] = free_key_run,
 };
 
 /* An operation may be applied again after a failed try: nothing of that may show. */
@@ -48,12 +48,13 @@ void machine_run(struct machine *m, struct store_op *op)
 struct savepoint {
     struct meta meta;
     unsigned undo_count;
-    size_t alarms;
+    size_t alarms, unblocked, unblocked_names;
 };
 
 static struct savepoint save(struct machine *m)
 {
-    return (struct savepoint){m->meta, m->undo_count, m->alarms.end};
+    return (struct savepoint){m->meta, m->undo_count, m->alarms.end, m->unblocked.end,
+                              m->unblocked_names.end};
 }
 
 static void take_back(struct machine *m, const struct savepoint *point)
@@ -62,6 +63,8 @@ static void take_back(struct machine *m, const struct savepoint *point)
     queue_undo_to(m, point->undo_count);
     m->meta = point->meta;
     m->alarms.end = point->alarms;
+    m->unblocked.end = point->unblocked;
+    m->unblocked_names.end = point->unblocked_names;
     pause_forget(m);
 }
 
@@ -76,7 +79,8 @@ static void merge_undo(struct machine *m, const struct savepoint *point)
 static bool only_pushes(const struct op_group *op)
 {
     for (unsigned i = 0; i < op->count; i++)
-        if (op->members[i]->verb != STORE_PUSH)
+        if (op->members[i]->verb != STORE_PUSH ||
+            ((const struct op_push *)op->members[i])->spec.unique_key.len)
             return false;
     return true;
 }
@@ -118,41 +122,48 @@ static void run_pushes(struct machine *m, struct op_group *op)
         struct op_push *push = (struct op_push *)op->members[i];
         clear_answer(&push->op);
         push_apply(m, push);
-        job_names(&push->op, &push->spec);
     }
 }
 
-/* Anything else runs inside a transaction of its own, which can be dropped. */
-static void run_members(struct machine *m, struct op_group *op)
+enum mq_code machine_try(struct machine *m, enum mq_code (*what)(struct machine *m, void *with), void *with)
 {
+    if (m->at == &m->child)
+        return what(m, with);
     fresh_settle(m);
     struct savepoint point = save(m);
     txn_begin(m, &m->child, m->root.mdb);
     m->at = &m->child;
     m->undo_level++;
-    unsigned i = 0;
-    while (i < op->count) {
-        machine_run(m, op->members[i]);
-        if (op->members[i]->code != MQ_OK)
-            break;
-        i++;
-    }
-    bool whole = i == op->count;
-    if (whole)
+    enum mq_code code = what(m, with);
+    if (code == MQ_OK)
         fresh_settle(m);
     m->undo_level--;
     m->at = &m->root;
-    if (!whole) {
+    if (code != MQ_OK) {
         txn_abort(&m->child);
         take_back(m, &point);
-        refuse_group(op, i, op->members[i]->code, &op->members[i]->err);
-        return;
+        return code;
     }
     int rc = mdb_txn_commit(m->child.mdb);
     memset(&m->child, 0, sizeof m->child);
     if (rc)
         txn_fail(m, rc);
     merge_undo(m, &point);
+    return MQ_OK;
+}
+
+static enum mq_code run_members(struct machine *m, void *with)
+{
+    struct op_group *op = with;
+    for (unsigned i = 0; i < op->count; i++) {
+        struct store_op *member = op->members[i];
+        machine_run(m, member);
+        if (member->code != MQ_OK) {
+            refuse_group(op, i, member->code, &member->err);
+            return member->code;
+        }
+    }
+    return MQ_OK;
 }
 
 static bool may_be_member(enum store_verb verb)
@@ -174,7 +185,7 @@ void group_run(struct machine *m, struct store_op *head)
     if (only_pushes(op))
         run_pushes(m, op);
     else
-        run_members(m, op);
+        machine_try(m, run_members, op); /* anything else may be refused in its middle */
 }
 
 /* ---- a batch ---- */
@@ -190,6 +201,8 @@ static void rollback(struct machine *m)
     m->meta_changed = false;
     pause_forget(m);
     buf_clear(&m->alarms);
+    buf_clear(&m->unblocked);
+    buf_clear(&m->unblocked_names);
 }
 
 static bool is_no_space(int rc)
@@ -245,6 +258,9 @@ static void tell_news(struct machine *m)
         machine_add_news(m, queue);
     }
     m->news.queues = (const struct queue_news *)buf_bytes(&m->queue_news).at;
+    m->news.unblocked = (const struct unblocked *)(const void *)buf_bytes(&m->unblocked).at;
+    m->news.unblocked_count = (unsigned)(buf_len(&m->unblocked) / sizeof(struct unblocked));
+    m->news.unblocked_names = buf_bytes(&m->unblocked_names);
     machine_next_times(m, &m->news);
 }
 
@@ -268,6 +284,8 @@ enum applied machine_apply(struct machine *m, struct store_op *first)
 {
     m->before = m->meta;
     buf_clear(&m->alarms);
+    buf_clear(&m->unblocked);
+    buf_clear(&m->unblocked_names);
     m->undo_level = 1;
     m->at = &m->root;
     m->meta_changed = false;
@@ -308,7 +326,7 @@ void machine_refuse_all(struct machine *m, struct store_op *first, enum mq_code 
         op->code = mq_fail(&op->err, code, "%s", text);
     }
     m->news = m->committed; /* the tries that failed have left theirs */
-    m->news.queue_count = 0;
+    m->news.queue_count = m->news.unblocked_count = 0;
 }
 
 /* ---- open ---- */
@@ -363,6 +381,10 @@ void machine_close(struct machine *m)
     buf_release(&m->swept);
     buf_release(&m->aside);
     buf_release(&m->schedule);
+    buf_release(&m->key_type);
+    buf_release(&m->key_text);
+    buf_release(&m->unblocked);
+    buf_release(&m->unblocked_names);
     buf_release(&m->alarms);
     buf_release(&m->queue_news);
 }

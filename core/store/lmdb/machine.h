@@ -124,15 +124,17 @@ struct machine {
     /* scratch, reused */
     struct place *places;
     unsigned place_count, place_cap;
-    struct slice spec_bytes;    /* of the spec that job_spec read last; good until the next write */
-    struct buf text;            /* holder and note of the job in hand */
-    struct buf record;          /* an attempt on its way into the store */
-    struct buf swept;           /* likewise, of a sweep */
-    struct buf touches;         /* answers of a bulk step that are not complete yet */
-    struct buf leased, expired; /* answers of a lease that are not complete yet */
-    struct buf names;           /* of an answer about many jobs: see store_names_next */
-    struct buf aside;           /* what is moved to quarantine */
-    struct buf schedule;        /* the record of the cron entry in hand */
+    struct slice spec_bytes;       /* of the spec that job_spec read last; good until the next write */
+    struct buf text;               /* holder and note of the job in hand */
+    struct buf record;             /* an attempt on its way into the store */
+    struct buf swept;              /* likewise, of a sweep */
+    struct buf touches;            /* answers of a bulk step that are not complete yet */
+    struct buf leased, expired;    /* answers of a lease that are not complete yet */
+    struct buf names;              /* of an answer about many jobs: see store_names_next */
+    struct buf aside;              /* what is moved to quarantine */
+    struct buf schedule;           /* the record of the cron entry in hand */
+    struct buf key_type, key_text; /* of a damaged job: see unique.c */
+    struct buf unblocked, unblocked_names; /* for the news */
     struct buf queue_news;
     struct store_news news;      /* of the last commit; at open, of the whole */
     struct store_news committed; /* likewise, while `news` is of a try that may fail */
@@ -264,6 +266,46 @@ void tick_run(struct machine *m, struct store_op *op); /* STORE_TICK */
 /* For readers too: a row but for its number. */
 enum mq_code tick_decode(struct tick_row *out, struct slice record, struct mq_err *err);
 void tick_encode(struct buf *out, const struct tick_row *row);
+/* ---- unique.c: who holds a unique key ---- */
+/* What stands in the way of a push, and what becomes of it. */
+struct unique_met {
+    enum push_outcome outcome;
+    job_id holder, target; /* target: the job that gets payload or times */
+    struct key at;         /* where the key's record lies, or would */
+};
+/* CONFLICT if that is what the push wants. Changes nothing. */
+enum mq_code unique_meet(struct machine *m, const struct op_push *push, struct unique_met *met,
+                         struct mq_err *err);
+/* The key's time is over before anybody swept it: it is let go of. */
+void unique_settle(struct machine *m, const struct op_push *push);
+/* Skips, replaces or reschedules: fills in the answers of a push that makes no job. */
+void unique_divert(struct machine *m, struct op_push *push, const struct unique_met *met);
+/* The new job, whose status is not written yet, waits behind the holder. */
+void unique_line_up(struct machine *m, const struct op_push *push, const struct unique_met *met);
+/* The status is about to be written: it takes or frees the key. True: somebody may be next, see unique_pass_on. */
+bool unique_follow(struct machine *m, struct job *job);
+/* After that: the key that the job let go of, or waited for, goes to who waits for it. */
+void unique_pass_on(struct machine *m, struct job *job, wall_ms now);
+/* The job is about to be erased. */
+void unique_drop(struct machine *m, struct job *job, wall_ms now);
+/* The same for one of which perhaps only these bytes can be read. */
+void unique_drop_damaged(struct machine *m, job_id id, struct slice job_bytes);
+/* Its time with the key is over. */
+void unique_spend(struct machine *m, struct job *job, wall_ms now);
+/* CONFLICT: somebody else holds the key of this job, which is to live again. */
+enum mq_code unique_refuses(struct machine *m, const struct job *job, const struct job_spec *spec,
+                            wall_ms now, struct mq_err *err);
+void free_key_run(struct machine *m, struct store_op *op); /* STORE_FREE_KEY */
+/* For readers too: a key's record. Slices point into it. INTERNAL if it is damaged. */
+struct unique_record {
+    struct slice type, key;
+    job_id holder, waiter;
+};
+enum mq_code unique_decode(struct unique_record *out, struct slice record, struct mq_err *err);
+void unique_encode(struct buf *out, const struct unique_record *record);
+/* The first place at which a key's record may lie; the others follow it, with the same hash. */
+void unique_place(struct key *out, struct slice key);
+bool unique_same_hash(const struct key *a, struct slice b);
 
 /* ---- fresh.c ---- */
 struct fresh *fresh_add(struct machine *m);               /* cleared, its id set by the caller */
@@ -282,6 +324,8 @@ enum mq_code job_spec(struct machine *m, const struct job *job, struct job_spec 
 void job_names(struct store_op *op, const struct job_spec *spec);
 /* The same for one job of many: behind those of m->names. */
 void job_names_add(struct machine *m, const struct store_op *op, const struct job_spec *spec);
+/* The two names, for store_names_next. */
+void job_names_put(struct buf *names, const struct job_spec *spec);
 /* WRONGSTATE, as an answer of `op`. */
 enum mq_code job_wrong(struct store_op *op, const struct job *job, const char *verb);
 /* Out of its state: index entries and counter. Then change the status, and job_enter. What ran has started. */
@@ -297,8 +341,13 @@ void job_make_ready(struct job *job, enum job_step step, wall_ms now, bool parke
 void job_finish(struct machine *m, struct job *job, enum job_step step, int64_t keep_ms, wall_ms now);
 /* Leaves, and becomes a dead letter. */
 void job_bury(struct machine *m, struct job *job, wall_ms now);
+/* Out of its state to wait for another time, or ready if that is not later than now. Blocked, scheduled, ready, retrying. */
+void job_reschedule(struct job *job, wall_ms run_at, wall_ms now);
 /* All records of a job that has left its state. */
 void job_erase(struct machine *m, job_id id);
+/* The spec is written anew. Its slices may lie in the old one: it is encoded aside first. */
+void job_write_spec(struct machine *m, const struct job *job, const struct job_spec *old,
+                    const struct job_spec *spec);
 /* The attempt that ends now; the status still says running. */
 void job_record_attempt(struct machine *m, const struct job *job, enum job_step outcome, wall_ms now,
                         struct slice code, struct slice message, struct slice traceback);
@@ -338,9 +387,11 @@ void machine_alarm(struct machine *m, const char *event, const char *format, ...
 
 /* ---- the verbs, one file each ---- */
 void push_run(struct machine *m, struct store_op *op);
-/* The two halves, for children and groups: is it refused, and do it. `ahead`: pushes of this change so far. */
+/* The two halves, for children and groups: is it refused, and do it. `ahead`: pushes of this change so far. With unique
+   keys each push depends on those before it: then they are run one by one, inside machine_try. */
 enum mq_code push_check(struct machine *m, const struct op_push *push, uint64_t ahead, struct mq_err *err);
 void push_apply(struct machine *m, struct op_push *push);
+enum mq_code push_one(struct machine *m, struct op_push *push, struct mq_err *err); /* both */
 void lease_run(struct machine *m, struct store_op *op);
 void complete_run(struct machine *m, struct store_op *op);
 void fail_run(struct machine *m, struct store_op *op);
@@ -358,6 +409,11 @@ void sweep_run(struct machine *m, struct store_op *op);
 void unpark_run(struct machine *m, struct store_op *op);
 void recover_run(struct machine *m, struct store_op *op);
 void group_run(struct machine *m, struct store_op *op);
+/*
+ * Runs what may be refused in its middle: in a transaction of its own, which is dropped then. Inside another it is only
+ * run, since that one will be dropped.
+ */
+enum mq_code machine_try(struct machine *m, enum mq_code (*what)(struct machine *m, void *with), void *with);
 /* Applies one operation, whatever its verb. */
 void machine_run(struct machine *m, struct store_op *op);
 

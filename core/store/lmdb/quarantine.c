@@ -134,6 +134,8 @@ void quarantine_job(struct machine *m, job_id id, const char *why_lent)
     take_out(m, id, job_bytes, status_bytes);
     job_erase(m, id);
     machine_alarm(m, "record.quarantined", "job %s: %.250s", id_format(text, id), why);
+    unique_drop_damaged(m, id,
+                        job_bytes); /* last: who waits for its key may be damaged too, and end here as well */
 }
 
 void quarantine_entry(struct machine *m, enum db db, const struct key *key, const char *why)

@@ -90,6 +90,9 @@ void read_run(struct snapshot *s, struct store_op *op, const struct figures *fig
     case STORE_QUEUES:
         op->code = read_queues(s, (struct op_queues *)op);
         break;
+    case STORE_UNIQUE:
+        op->code = read_unique(s, (struct op_unique *)op);
+        break;
     case STORE_STATS:
         op->code = read_stats(s, (struct op_stats *)op);
         add_figures((struct op_stats *)op, figures, others, other_count);
@@ -143,6 +146,7 @@ void answer_keep_view(struct buf *memory, struct job_view *view)
     view->spec.meta = answer_keep(memory, view->spec.meta);
     view->spec.tags = answer_keep(memory, view->spec.tags);
     view->spec.schedule = answer_keep(memory, view->spec.schedule);
+    view->spec.unique_key = answer_keep(memory, view->spec.unique_key);
     view->status.holder = answer_keep(memory, view->status.holder);
     view->status.note = answer_keep(memory, view->status.note);
 }
@@ -155,6 +159,7 @@ void answer_fix_view(const struct buf *memory, struct job_view *view)
     answer_fix(memory, &view->spec.meta);
     answer_fix(memory, &view->spec.tags);
     answer_fix(memory, &view->spec.schedule);
+    answer_fix(memory, &view->spec.unique_key);
     answer_fix(memory, &view->status.holder);
     answer_fix(memory, &view->status.note);
 }

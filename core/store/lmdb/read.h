@@ -43,6 +43,7 @@ enum mq_code read_queues(struct snapshot *s, struct op_queues *op);
 enum mq_code read_stats(struct snapshot *s, struct op_stats *op);
 enum mq_code read_schedules(struct snapshot *s, struct op_schedules *op);
 enum mq_code read_ticks(struct snapshot *s, struct op_ticks *op);
+enum mq_code read_unique(struct snapshot *s, struct op_unique *op);
 
 /*
  * Answers grow in op.memory, which moves as it grows: until all is there, slices hold offsets. keep copies bytes

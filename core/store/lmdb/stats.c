@@ -142,7 +142,7 @@ static void read_kept(struct snapshot *s, struct op_stats *op)
 enum mq_code read_stats(struct snapshot *s, struct op_stats *op)
 {
     MDB_envinfo info;
-    MDB_stat quarantine;
+    MDB_stat quarantine, keys;
     mdb_env_info(s->env->mdb, &info);
     op->map_bytes = s->env->map_bytes;
     op->page_bytes = s->env->page_bytes;
@@ -154,6 +154,7 @@ enum mq_code read_stats(struct snapshot *s, struct op_stats *op)
     op->readers_max = info.me_maxreaders;
     op->layout = LAYOUT;
     read_kept(s, op);
+    op->unique_keys = mdb_stat(s->txn, s->env->dbi[DB_UNIQUE], &keys) ? 0 : keys.ms_entries;
     op->quarantined = mdb_stat(s->txn, s->env->dbi[DB_QUARANTINE], &quarantine) ? 0 : quarantine.ms_entries;
     return MQ_OK;
 }

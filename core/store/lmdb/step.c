@@ -28,6 +28,9 @@ static void begin_anew(struct job_status *status)
     status->expires_at = WALL_NEVER;
     status->progress = -1;
     status->note = SLICE_EMPTY;
+    status->late_ms = 0;
+    if (status->key_role == KEY_SPENT)
+        status->key_role = KEY_FREE;
 }
 
 static enum mq_code retry(struct machine *m, struct job *job, const struct job_spec *spec, struct op_step *op)
@@ -37,6 +40,9 @@ static enum mq_code retry(struct machine *m, struct job *job, const struct job_s
         return mq_fail(&op->op.err, MQ_BADARG,
                        "only a retrying job can be given a later time; this one is %s",
                        state_name(job->status.state));
+    enum mq_code code = waits ? MQ_OK : unique_refuses(m, job, spec, op->op.now, &op->op.err);
+    if (code != MQ_OK)
+        return code;
     if (op->edit)
         job_set_payload(m, job, spec, op->payload);
     job_leave(m, job);
@@ -66,8 +72,8 @@ static enum mq_code promote(struct machine *m, struct job *job, const struct job
 
 static enum mq_code delete (struct machine *m, struct job *job, const struct job_spec *spec,
                             struct op_step *op) {
-    (void)spec; (void)op; job_leave(m, job); job_erase(m, job->id); job->status.state = JOB_NONE;
-        return MQ_OK;
+    (void)spec; job_leave(m, job); unique_drop(m, job, op->op.now); job_erase(m, job->id);
+        job->status.state = JOB_NONE; return MQ_OK;
 }
 
 static enum mq_code edit(struct machine *m, struct job *job, const struct job_spec *spec, struct op_step *op)

@@ -57,11 +57,26 @@ static void fill(struct op_sweep *op, const struct job *job, const struct job_sp
     out->queue = keep_name(op, spec->queue);
 }
 
+/* A unique key whose time is over. */
+static void sweep_key(struct machine *m, const struct op_sweep *op, const struct place *place)
+{
+    struct job job;
+    enum mq_code code = job_find(m, &job, place->id, NULL);
+    if (code == MQ_OK && job.status.key_until == key_moment(key_bytes(&place->key)))
+        unique_spend(m, &job, op->op.now);
+    else if (code != MQ_INTERNAL)
+        quarantine_entry(m, DB_DUE, &place->key, "its job does not hold a unique key until then");
+}
+
 static bool sweep_due(struct machine *m, struct op_sweep *op, enum db db, const struct place *place,
                       struct swept *out)
 {
     struct job job;
     struct job_spec spec;
+    if (place->key.at[DUE_KEY_BYTES - 1] == DUE_KEY) {
+        sweep_key(m, op, place);
+        return false;
+    }
     bool expiry = place->key.at[DUE_KEY_BYTES - 1] == DUE_EXPIRE;
     uint32_t states = expiry ? 1u << JOB_BLOCKED | 1u << JOB_SCHEDULED | 1u << JOB_READY
                              : 1u << JOB_SCHEDULED | 1u << JOB_RETRYING;
@@ -141,6 +156,7 @@ static bool erase_old(struct machine *m, struct op_sweep *op, enum db db, const 
         return false;
     fill(op, &job, &spec, out);
     job_leave(m, &job);
+    unique_drop(m, &job, op->op.now);
     job_erase(m, job.id);
     out->state = JOB_NONE;
     return true;

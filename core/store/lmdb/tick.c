@@ -180,7 +180,6 @@ static enum mq_code settle_overlap(struct machine *m, struct op_tick *op, const 
 static void push_job(struct machine *m, struct op_tick *op, struct schedule_view *view)
 {
     push_apply(m, op->push);
-    job_names(&op->push->op, &op->push->spec);
     view->job = op->push->id;
     view->fired += op->outcome != TICK_RUN;
 }

@@ -69,7 +69,8 @@ void writer_add(struct writer *writer, struct store_op *first)
 
 static uint64_t bytes_of_push(const struct op_push *push)
 {
-    return push->spec.payload.len + push->spec.meta.len + 512; /* and its records and keys */
+    return push->spec.payload.len + push->spec.meta.len + 3 * push->spec.unique_key.len +
+           512; /* and its records and keys */
 }
 
 /* What an operation may add to the file, roughly. */
@@ -223,19 +224,31 @@ static void commit(struct writer *writer, const struct batch *batch)
 
 /* ---- deliveries ---- */
 
+/* Copies behind what is there already; answers where. */
+static char *put(char **at, const void *bytes, size_t len)
+{
+    char *to = *at;
+    if (len)
+        memcpy(to, bytes, len);
+    *at = to + len;
+    return to;
+}
+
+/* Arrays first, text behind them: so all of it is aligned. */
 static struct delivery *pack(const struct machine *m, struct store_op *ops)
 {
-    size_t queues_len = m->news.queue_count * sizeof(struct queue_news);
+    const struct store_news *news = &m->news;
+    size_t queues = news->queue_count * sizeof(struct queue_news),
+           unblocked = news->unblocked_count * sizeof(struct unblocked),
+           names = news->unblocked_count ? news->unblocked_names.len : 0;
     struct slice alarms = buf_bytes(&m->alarms);
-    struct delivery *delivery = mq_alloc(sizeof *delivery + queues_len + alarms.len);
+    struct delivery *delivery = mq_alloc(sizeof *delivery + queues + unblocked + names + alarms.len);
     char *at = (char *)(delivery + 1);
-    *delivery = (struct delivery){.ops = ops, .has_news = true, .news = m->news};
-    if (queues_len)
-        memcpy(at, m->news.queues, queues_len);
-    delivery->news.queues = (const struct queue_news *)at;
-    if (alarms.len)
-        memcpy(at + queues_len, alarms.at, alarms.len);
-    delivery->alarms = (struct slice){at + queues_len, alarms.len};
+    *delivery = (struct delivery){.ops = ops, .has_news = true, .news = *news};
+    delivery->news.queues = (const struct queue_news *)(void *)put(&at, news->queues, queues);
+    delivery->news.unblocked = (const struct unblocked *)(void *)put(&at, news->unblocked, unblocked);
+    delivery->news.unblocked_names = (struct slice){put(&at, news->unblocked_names.at, names), names};
+    delivery->alarms = (struct slice){put(&at, alarms.at, alarms.len), alarms.len};
     return delivery;
 }
 

@@ -11,7 +11,8 @@ end
 
 -- ---- one job ----------------------------------------------------------------------------------------------------
 
-local option_names = { "queue", "priority", "delay", "at", "attempts", "timeout", "lease", "expires", "meta", "keep" }
+local option_names = { "queue", "priority", "delay", "at", "attempts", "timeout", "lease", "expires", "meta", "keep",
+  "unique", "unique_by", "unique_for", "unique_in", "conflict" }
 
 local function options_of(args)
   local opts = {}
@@ -145,13 +146,18 @@ local function push(args)
   end
   local opts = options_of(args)
   opts.payload = payload
-  local id = queue:push(args.type, nil, opts)
+  opts.reply = "map"
+  local answer = queue:push(args.type, nil, opts)
+  local id = answer.id
   if args.wait then
     return show_end(args, queue:wait(id, args.wait))
   end
   if args.json then
-    output.json({ id = id })
+    output.json({ id = id, outcome = answer.outcome, state = answer.state, holder = answer.holder })
   else
+    if answer.outcome ~= "added" then
+      io.stderr:write(("moonq: %s: its unique key is held by %s\n"):format(answer.outcome, answer.holder))
+    end
     print(id)
   end
 end
@@ -170,6 +176,11 @@ local function push_options(command)
   command:option("--tag", "May be given several times."):count("*"):argname("TAG")
   command:option("--meta", "A JSON object; correlation_id in it shows up in the log."):argname("JSON")
   command:option("--keep", "How long the finished record stays."):argname("DURATION")
+  command:option("--unique", "At most one job of its type holds this key; see docs/uniqueness.md."):argname("KEY")
+  command:option("--unique-by", "Or: the key is made of these arguments."):argname("NAMES")
+  command:option("--unique-for", "The key is free after so long at the latest."):argname("DURATION")
+  command:option("--unique-in", "The states in which it holds the key, or all."):argname("STATES")
+  command:option("--conflict", "If the key is held: skip, replace, reschedule or error."):argname("CHOICE")
   command:flag("--raw", "The payload is any bytes, not checked to be JSON.")
   command:option("--lines", "One job a line, from a file or '-': payloads of TYPE; without TYPE, objects with type, "
     .. "args and options."):argname("FILE")

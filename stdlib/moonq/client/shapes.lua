@@ -70,7 +70,21 @@ local function always(shape)
   end
 end
 
+-- A map only if an option says so: REPLY map.
+local function push_reply(words)
+  for i = 4, #words, 2 do
+    if tostring(words[i]):upper() == "REPLY" and tostring(words[i + 1]):lower() == "map" then
+      return map()
+    end
+  end
+  return nil
+end
+
 local rows = {
+  PUSH = push_reply,
+  UNIQUE = function(words)
+    return tostring(words[2]):upper() == "SHOW" and list(map()) or map()
+  end,
   WAIT = always(list(map())),
   FETCH = always(list(job)),
   NACK = always(map()),

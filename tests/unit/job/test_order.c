@@ -53,6 +53,23 @@ static const struct row {
     {"META", "{\"a\":1}", NULL},
     {"META", "[1]", "META is not a JSON object"},
     {"META", "{", "META is not a JSON object"},
+    {"UNIQUE", "user:7", NULL},
+    {"UNIQUE", "", "UNIQUE is empty"},
+    {"UNIQUE_BY", "to,list", NULL},
+    {"UNIQUE_BY", "to,,list", "'' is no argument"},
+    {"UNIQUE_FOR", "1h", NULL},
+    {"UNIQUE_FOR", "0", "UNIQUE_FOR 0s is out of range"},
+    {"UNIQUE_FOR", "-1s", "is not a duration"},
+    {"UNIQUE_IN", "ready,running", NULL},
+    {"UNIQUE_IN", "all", NULL},
+    {"UNIQUE_IN", "ready,done", "UNIQUE_IN: 'done' is not a state"},
+    {"CONFLICT", "Replace", NULL},
+    {"CONFLICT", "merge", "CONFLICT: 'merge' is none of skip, replace, reschedule, error"},
+    {"DELAY", "-1s", "is not a duration"},
+    {"AT", "0", NULL}, /* a time in the past: now */
+    {"AT", "253402300799999", NULL},
+    {"AT", "253402300800000", "9999"},
+    {"AT", "10000-01-01T00:00:00Z", "is not a time"},
     {"COLOUR", "red", "unknown option 'COLOUR' (there are QUEUE"},
 };
 
@@ -131,6 +148,44 @@ static void a_delay_counts_from_now_and_a_time_stands(void **state)
     assert_non_null(strstr(err.text, "exclude each other"));
 }
 
+static void a_unique_key_is_the_orders_or_the_types(void **state)
+{
+    (void)state;
+    struct push_order order, type;
+    struct job_spec spec;
+    struct buf own = BUF_INIT;
+    struct mq_err err;
+    enum unique_conflict conflict;
+    wall_ms run_at;
+    order_init(&order);
+    order_init(&type);
+    order.type = SLICE("t");
+    order.payload = SLICE("{\"to\":1}");
+    order_resolve(&spec, &run_at, &order, &type, NULL, NOW);
+    assert_int_equal(order_resolve_key(&spec, &conflict, &order, &type, &own, &err), MQ_OK);
+    assert_int_equal(spec.unique_key.len, 0);
+    order.conflict = UNIQUE_ERROR;
+    assert_int_equal(order_resolve_key(&spec, &conflict, &order, &type, &own, &err), MQ_BADARG);
+    assert_non_null(strstr(err.text, "mean nothing without UNIQUE"));
+    type.unique_by = SLICE("to");
+    type.conflict = UNIQUE_REPLACE;
+    assert_int_equal(order_resolve_key(&spec, &conflict, &order, &type, &own, &err), MQ_OK);
+    assert_true(slice_equal(spec.unique_key, SLICE("{\"to\":1}")));
+    assert_int_equal(conflict, UNIQUE_ERROR);
+    assert_int_equal(spec.unique_until, WALL_NEVER);
+    assert_int_equal(spec.unique_states, JOB_STATES_UNFINISHED);
+    order.unique = SLICE("mine");
+    order.unique_for_ms = 1000;
+    assert_int_equal(order_resolve_key(&spec, &conflict, &order, &type, &own, &err), MQ_OK);
+    assert_true(slice_equal(spec.unique_key, SLICE("mine")));
+    assert_int_equal(spec.unique_until, NOW + 1000);
+    assert_int_equal(spec.unique_states, UNIQUE_STATES_ENDED);
+    order.unique_by = SLICE("to");
+    assert_int_equal(order_check(&order, 1000, &err), MQ_BADARG);
+    assert_non_null(strstr(err.text, "exclude each other"));
+    buf_release(&own);
+}
+
 static void sizes_have_limits(void **state)
 {
     (void)state;
@@ -203,6 +258,7 @@ int main(void)
         cmocka_unit_test(each_option_is_read_or_refused_with_its_name),
         cmocka_unit_test(what_was_not_said_comes_from_type_then_server_then_ours),
         cmocka_unit_test(a_delay_counts_from_now_and_a_time_stands),
+        cmocka_unit_test(a_unique_key_is_the_orders_or_the_types),
         cmocka_unit_test(sizes_have_limits),
         cmocka_unit_test(tags_are_kept_each_behind_the_other),
         cmocka_unit_test(an_order_that_comes_whole_is_checked_whole),

@@ -185,6 +185,74 @@ static void a_status_comes_back_as_it_was(void **state)
     free((void *)bytes.at);
 }
 
+static void a_unique_key_comes_back_with_its_terms(void **state)
+{
+    (void)state;
+    struct job_spec out, keyed = spec;
+    keyed.unique_key = SLICE("user:7");
+    keyed.unique_until = 1767225700000LL;
+    keyed.unique_states = JOB_STATES_UNFINISHED;
+    size_t len = record_spec_bytes(&keyed);
+    char *at = malloc(len);
+    record_write_spec(at, &keyed);
+    assert_int_equal(at[0], 2);
+    assert_int_equal(record_read_spec(&out, (struct slice){at, len}, NULL), MQ_OK);
+    assert_true(slice_equal(out.unique_key, keyed.unique_key));
+    assert_int_equal(out.unique_until, keyed.unique_until);
+    assert_int_equal(out.unique_states, keyed.unique_states);
+    free(at);
+}
+
+static void a_status_is_long_only_if_it_has_more_to_say(void **state)
+{
+    (void)state;
+    static const struct row {
+        enum key_role role;
+        uint16_t states;
+        wall_ms until, was_due;
+        int64_t late_ms;
+        uint32_t held_no;
+        char format;
+        bool good;
+    } rows[] = {
+        {KEY_NONE, 0, 0, 0, 0, 0, 1, true},
+        {KEY_NONE, 0, 0, 0, 0, 5, 2, true},
+        {KEY_HOLDS, 8, 1767225700000LL, 0, 0, 5, 3, true},
+        {KEY_FREE, JOB_STATES_ALL, 0, 0, 0, 0, 3, true},
+        {KEY_NONE, 0, 0, 1767225700000LL, 12, 0, 3, true},
+        {KEY_HOLDS, 8, 0, 0, 0, 0, 3, false}, /* a holder without an end, not even a far one */
+        {KEY_FREE, 8, 1, 0, 0, 0, 3, false},  /* an end without a holder */
+        {KEY_NONE, 8, 0, 1, 0, 0, 3, false},  /* states of no key */
+        {KEY_FREE, 1, 0, 0, 0, 0, 3, false},  /* a state that there is not */
+        {(enum key_role)9, 8, 0, 0, 0, 0, 3, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct job_status out, in = status;
+        in.key_role = rows[i].role;
+        in.key_states = rows[i].states;
+        in.key_until = rows[i].until;
+        in.was_due = rows[i].was_due;
+        in.late_ms = rows[i].late_ms;
+        in.held_no = rows[i].held_no;
+        size_t len = record_status_bytes(&in);
+        char *at = malloc(len);
+        record_write_status(at, &in);
+        assert_int_equal(at[0], rows[i].format);
+        assert_int_equal(record_read_status(&out, (struct slice){at, len}, NULL),
+                         rows[i].good ? MQ_OK : MQ_INTERNAL);
+        if (rows[i].good) {
+            assert_int_equal(out.key_role, in.key_role);
+            assert_int_equal(out.key_states, in.key_states);
+            assert_int_equal(out.key_until, in.key_until);
+            assert_int_equal(out.was_due, in.was_due);
+            assert_int_equal(out.late_ms, in.late_ms);
+            assert_int_equal(out.held_no, in.held_no);
+            assert_true(slice_equal(out.note, in.note));
+        }
+        free(at);
+    }
+}
+
 static void an_attempt_comes_back_as_it_was(void **state)
 {
     (void)state;
@@ -258,6 +326,8 @@ int main(void)
         cmocka_unit_test(a_status_comes_back_as_it_was),
         cmocka_unit_test(a_held_status_has_its_pause_and_others_are_no_longer_for_it),
         cmocka_unit_test(a_held_status_without_a_pause_is_damage),
+        cmocka_unit_test(a_unique_key_comes_back_with_its_terms),
+        cmocka_unit_test(a_status_is_long_only_if_it_has_more_to_say),
         cmocka_unit_test(an_attempt_comes_back_as_it_was),
         cmocka_unit_test(every_flipped_bit_and_every_cut_is_seen),
         cmocka_unit_test(a_record_of_another_format_says_so),

@@ -30,6 +30,8 @@ struct lab {
     wall_ms next_due, next_lease, next_old, next_pause, next_dead;
     unsigned dead_percent;
     uint64_t last_ready, last_waiting; /* of the queue last in the news */
+    unsigned unblocked;                /* jobs that the news told of, and the last of them */
+    job_id unblocked_id;
     struct op_lease lease;
     struct op_get get;
     struct op_list list;
@@ -68,6 +70,9 @@ static inline void on_news(void *owner, const struct store_news *news)
     lab->next_pause = news->next_pause;
     lab->next_dead = news->next_dead;
     lab->dead_percent = news->dead_percent;
+    lab->unblocked += news->unblocked_count;
+    if (news->unblocked_count)
+        lab->unblocked_id = news->unblocked[news->unblocked_count - 1].id;
     for (unsigned i = 0; i < news->queue_count; i++) {
         lab->last_ready = news->queues[i].ready;
         lab->last_waiting = news->queues[i].waiting;

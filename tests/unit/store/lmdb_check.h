@@ -51,12 +51,55 @@ struct expected {
     size_t entries[DB_COUNT];
     uint64_t in_state[64][JOB_STATES], parked[64], held[64];
     uint64_t finished_bytes, dead_bytes;
+    size_t holders, waiters; /* of unique keys */
 };
 
 static inline void expect(struct file *file, struct expected *e, enum db db, const struct key *key)
 {
     assert_true(file_has(file, db, key));
     e->entries[db]++;
+}
+
+/* The record of this job's key names it. */
+static inline void expect_key(struct file *file, struct expected *e, job_id id, bool holds)
+{
+    struct key at;
+    struct job_spec spec;
+    MDB_cursor *cursor;
+    unsigned met = 0;
+    key_of_id(&at, id);
+    MDB_val k = {at.len, at.at}, v;
+    assert_int_equal(mdb_get(file->txn, file->dbi[DB_JOBS], &k, &v), 0);
+    assert_int_equal(record_read_spec(&spec, (struct slice){v.mv_data, v.mv_size}, NULL), MQ_OK);
+    mdb_cursor_open(file->txn, file->dbi[DB_UNIQUE], &cursor);
+    while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0) {
+        struct unique_record record;
+        assert_int_equal(unique_decode(&record, (struct slice){v.mv_data, v.mv_size}, NULL), MQ_OK);
+        bool same = slice_equal(record.key, spec.unique_key) && slice_equal(record.type, spec.type);
+        met += same && (holds ? record.holder : record.waiter) == id;
+        assert_true(same || (record.holder != id && record.waiter != id));
+    }
+    mdb_cursor_close(cursor);
+    assert_int_equal(met, 1);
+    e->holders += holds;
+    e->waiters += !holds;
+}
+
+/* Each record was counted from its holder, so no two jobs hold one key. */
+static inline void check_keys(struct file *file, const struct expected *e)
+{
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    size_t waiters = 0;
+    assert_int_equal(file_count(file, DB_UNIQUE), e->holders);
+    mdb_cursor_open(file->txn, file->dbi[DB_UNIQUE], &cursor);
+    while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0) {
+        struct unique_record record;
+        assert_int_equal(unique_decode(&record, (struct slice){v.mv_data, v.mv_size}, NULL), MQ_OK);
+        waiters += record.waiter != JOB_ID_NONE;
+    }
+    mdb_cursor_close(cursor);
+    assert_int_equal(waiters, e->waiters);
 }
 
 static inline void check_job(struct file *file, struct expected *e, job_id id, const struct job_status *s)
@@ -69,7 +112,17 @@ static inline void check_job(struct file *file, struct expected *e, job_id id, c
     e->parked[s->queue_no] += s->state == JOB_READY && s->parked;
     e->held[s->queue_no] += s->held_no != 0;
     assert_true(s->held_no == 0 || (s->state == JOB_READY && !s->parked));
-    bool waits = s->state == JOB_READY || s->state == JOB_SCHEDULED;
+    bool waits = s->state == JOB_READY || s->state == JOB_SCHEDULED || s->state == JOB_BLOCKED;
+    assert_int_equal(s->state == JOB_BLOCKED, s->key_role == KEY_WAITS);
+    if (s->key_role == KEY_HOLDS || s->key_role == KEY_WAITS)
+        expect_key(file, e, id, s->key_role == KEY_HOLDS);
+    if (s->key_role == KEY_HOLDS) {
+        assert_true(s->key_states >> s->state & 1);
+        if (s->key_until != WALL_NEVER) {
+            key_of_due(&key, s->key_until, id, DUE_KEY);
+            expect(file, e, DB_DUE, &key);
+        }
+    }
     if (waits && !s->started && s->expires_at != WALL_NEVER) {
         key_of_due(&key, s->expires_at, id, DUE_EXPIRE);
         expect(file, e, DB_DUE, &key);
@@ -92,7 +145,7 @@ static inline void check_job(struct file *file, struct expected *e, job_id id, c
     } else if (s->state == JOB_DEAD) {
         key_of_moment(&key, s->since, id);
         expect(file, e, DB_DEAD, &key);
-    } else {
+    } else if (s->state != JOB_BLOCKED) {
         key_of_moment(&key, s->due_at, id);
         expect(file, e, DB_FINISHED, &key);
     }
@@ -187,6 +240,7 @@ static inline size_t lmdb_check(const char *dir)
     check_queues(&file, e);
     if (jobs <= 500) /* the sum is made the slow way */
         check_sums(&file, e);
+    check_keys(&file, e);
     check_parts(&file, DB_ATTEMPTS);
     check_parts(&file, DB_LOGS);
     check_parts(&file, DB_RESULTS);

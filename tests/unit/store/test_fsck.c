@@ -10,6 +10,7 @@
 /* A store with a job in each state, some of them with history. */
 struct world {
     struct lab *lab;
+    job_id key_holder, key_waiter; /* of unique key "k"; in a queue of their own */
     job_id ready, parked, held, scheduled, running, retrying, succeeded, dead, cancelled, expiring, other;
     uint32_t queue_no;
 };
@@ -35,6 +36,17 @@ static job_id lease_next(struct lab *lab, uint64_t *token)
     assert_non_null(job);
     *token = job->token;
     return job->id;
+}
+
+static job_id push_key(struct lab *lab)
+{
+    struct op_push push = lab_order(lab, "keys", "{}");
+    push.spec.unique_key = SLICE("k");
+    push.spec.unique_until = lab->now + 60000;
+    push.spec.unique_states = JOB_STATES_UNFINISHED;
+    push.conflict = UNIQUE_REPLACE;
+    assert_int_equal(lab_push_op(lab, &push), MQ_OK);
+    return push.id;
 }
 
 static struct world build(void)
@@ -85,6 +97,9 @@ static struct world build(void)
     assert_int_equal(lab_run(lab, &lab->lease.op), MQ_OK);
     assert_int_equal(lab->lease.held, 1);
     w.other = lab_push(lab, "other", "{}");
+    w.key_holder = push_key(lab);
+    assert_int_equal(lab_lease(lab, "keys", 1)->id, w.key_holder);
+    w.key_waiter = push_key(lab);
     w.queue_no = lab_queue(lab, "mail")->no;
     close_store(lab);
     return w;
@@ -384,11 +399,11 @@ static void ids_would_repeat(struct file *f, const struct world *w)
 }
 static void tokens_would_repeat(struct file *f, const struct world *w)
 {
-    put_counters(f, w->other, 1, 1000);
+    put_counters(f, w->key_waiter, 1, 1000);
 }
 static void queue_numbers_would_repeat(struct file *f, const struct world *w)
 {
-    put_counters(f, w->other, 1000, 1);
+    put_counters(f, w->key_waiter, 1000, 1);
 }
 static void counters_gone(struct file *f, const struct world *w)
 {
@@ -426,6 +441,87 @@ static void log_unreadable(struct file *f, const struct world *w)
     struct key key;
     key_of_part(&key, w->running, 0);
     put(f, DB_LOGS, key.at, key.len, "short", 5);
+}
+
+/* ---- unique keys ---- */
+
+static void write_key(struct file *f, const char *at_key, job_id holder, job_id waiter)
+{
+    struct key key;
+    struct buf bytes = BUF_INIT;
+    unique_place(&key, slice_of(at_key));
+    unique_encode(&bytes,
+                  &(struct unique_record){
+                      .type = SLICE("email.send"), .key = SLICE("k"), .holder = holder, .waiter = waiter});
+    put(f, DB_UNIQUE, key.at, key.len, buf_bytes(&bytes).at, buf_len(&bytes));
+    buf_release(&bytes);
+}
+static void key_gone(struct file *f, const struct world *w)
+{
+    struct key key;
+    (void)w;
+    unique_place(&key, SLICE("k"));
+    take(f, DB_UNIQUE, &key);
+}
+static void key_without_waiter(struct file *f, const struct world *w)
+{
+    write_key(f, "k", w->key_holder, JOB_ID_NONE);
+}
+static void key_of_nobody(struct file *f, const struct world *w)
+{
+    write_key(f, "k", 4711, w->key_waiter);
+}
+static void key_awaited_by_nobody(struct file *f, const struct world *w)
+{
+    write_key(f, "k", w->key_holder, w->ready);
+}
+static void key_at_another_place(struct file *f, const struct world *w)
+{
+    write_key(f, "other", w->key_holder, w->key_waiter);
+}
+static void key_flipped(struct file *f, const struct world *w)
+{
+    struct key key;
+    (void)w;
+    unique_place(&key, SLICE("k"));
+    flip(f, DB_UNIQUE, &key, 9);
+}
+static void key_held_twice(struct file *f, const struct world *w)
+{
+    struct job_status status = status_of(f, w->key_waiter);
+    struct key key;
+    status.state = JOB_READY;
+    status.key_role = KEY_HOLDS;
+    status.key_until = T0 + 60000;
+    status.holder = SLICE_EMPTY;
+    write_status(f, w->key_waiter, &status);
+    key_of_due(&key, status.key_until, w->key_waiter, DUE_KEY);
+    put_entry(f, DB_DUE, &key);
+}
+static void key_spent_and_awaited(struct file *f, const struct world *w)
+{
+    struct job_status status = status_of(f, w->key_holder);
+    struct key key;
+    status.key_role = KEY_SPENT;
+    status.key_until = 0;
+    write_status(f, w->key_holder, &status);
+    key_of_due(&key, T0 + 60000, w->key_holder, DUE_KEY);
+    take(f, DB_DUE, &key);
+    key_gone(f, w);
+}
+static void key_has_no_end(struct file *f, const struct world *w)
+{
+    struct key key;
+    key_of_due(&key, T0 + 60000, w->key_holder, DUE_KEY);
+    take(f, DB_DUE, &key);
+}
+static void key_in_no_record(struct file *f, const struct world *w)
+{
+    struct job_status status = status_of(f, w->ready);
+    status.key_role = KEY_FREE;
+    status.key_states = JOB_STATES_UNFINISHED;
+    status.holder = SLICE_EMPTY;
+    write_status(f, w->ready, &status);
 }
 
 static const struct row {
@@ -472,6 +568,18 @@ static const struct row {
     {"the next queue number is behind", queue_numbers_would_repeat, FSCK_COUNTER_BEHIND, "queue number",
      true},
     {"the counters are gone", counters_gone, FSCK_COUNTER_BEHIND, "last id", false},
+    {"a key's record is gone", key_gone, FSCK_KEY_MISSING, "holds unique key 'k'", false},
+    {"a key's record forgot who waits", key_without_waiter, FSCK_KEY_MISSING, "waits for unique key 'k'",
+     true},
+    {"a key's record names nobody", key_of_nobody, FSCK_STRAY, "does not hold it", false},
+    {"a key's record names a stranger", key_awaited_by_nobody, FSCK_STRAY, "does not wait for it", false},
+    {"a key's record lies elsewhere", key_at_another_place, FSCK_STRAY, "another key's place", true},
+    {"a key's record cannot be read", key_flipped, FSCK_KEY_UNREADABLE, "damaged", false},
+    {"two jobs hold one key", key_held_twice, FSCK_KEY_TWICE, "and so does job", false},
+    {"a job waits for a key that nobody has", key_spent_and_awaited, FSCK_WAITS_FOR_NONE, "waits for", true},
+    {"a key's end is not in due", key_has_no_end, FSCK_NOT_INDEXED, "'due' has no entry", true},
+    {"a status has a key and its record has none", key_in_no_record, FSCK_CONTRADICTION, "do not agree",
+     false},
     {"an attempt is nobody's", attempt_of_nobody, FSCK_ORPHAN, "'attempts'", true},
     {"a log line is nobody's", log_of_nobody, FSCK_ORPHAN, "'logs'", true},
     {"a result is nobody's", result_of_nobody, FSCK_ORPHAN, "'results'", true},
@@ -494,9 +602,9 @@ static void a_store_that_works_is_clean(void **state)
     struct fsck_report report = check(&w, false, &findings);
     if (findings.all)
         fail_msg("%s", findings.texts.at);
-    assert_int_equal(report.jobs, 11);
-    assert_int_equal(report.queues, 2);
-    assert_int_equal(report.entries, 12); /* one each, and one expiry */
+    assert_int_equal(report.jobs, 13);
+    assert_int_equal(report.queues, 3);
+    assert_int_equal(report.entries, 15); /* one each but the blocked, one expiry, a unique key and its end */
     release(&w, &findings);
 }
 

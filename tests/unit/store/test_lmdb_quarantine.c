@@ -237,6 +237,34 @@ static void a_stray_index_entry_is_removed_by_whoever_meets_it(void **state)
     lab_close(lab);
 }
 
+/* A holder that cannot be read: its key is free, whichever of its records is damaged, and who waits may run. */
+static void the_key_of_a_damaged_job_goes_to_who_waits_for_it(void **state)
+{
+    (void)state;
+    static const enum db damaged[] = {DB_STATES, DB_JOBS};
+    for (int i = 0; i < 2; i++) {
+        struct lab *lab = open_lab();
+        struct op_push push = lab_order(lab, "q", "payload");
+        push.spec.unique_key = SLICE("k");
+        push.spec.unique_until = WALL_NEVER;
+        push.spec.unique_states = JOB_STATES_UNFINISHED;
+        push.conflict = UNIQUE_REPLACE;
+        assert_int_equal(lab_push_op(lab, &push), MQ_OK);
+        job_id first = push.id;
+        assert_int_equal(lab_lease(lab, "q", 1)->id, first);
+        assert_int_equal(lab_push_op(lab, &push), MQ_OK);
+        assert_int_equal(push.outcome, PUSH_BEHIND);
+        job_id second = push.id;
+        damage_job(lab, damaged[i], first, 20);
+        assert_int_equal(lab_step(lab, STORE_CANCEL, first), MQ_INTERNAL);
+        assert_int_equal(lab_lease(lab, "q", 10)->id, second);
+        store_close(lab->store);
+        lab->store = NULL;
+        assert_int_equal(lmdb_check(lab->settings.dir), 1);
+        lab_close(lab);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_listing_passes_over_it),
         cmocka_unit_test(a_damaged_queue_record_is_counted_anew),
         cmocka_unit_test(a_stray_index_entry_is_removed_by_whoever_meets_it),
+        cmocka_unit_test(the_key_of_a_damaged_job_goes_to_who_waits_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,6 +42,7 @@ union any_op {
     struct op_many many;
     struct op_queue queue;
     struct op_type type;
+    struct op_unique unique;
     struct op_sweep sweep;
     struct op_unpark unpark;
     struct op_recover recover;
@@ -121,6 +122,21 @@ static void make_push(struct history *h, struct op_push *push, const char *paylo
     push->run_at = pick(h, 3) ? 0 : h->lab->now + (int64_t)pick(h, 100);
 }
 
+static void make_keyed_push(struct history *h, struct op_push *push, const char *payload)
+{
+    static const char *const keys[] = {"a", "b", "c"};
+    static const uint16_t states[] = {JOB_STATES_UNFINISHED, JOB_STATES_ALL,
+                                      1 << JOB_SCHEDULED | 1 << JOB_READY, 1 << JOB_RUNNING,
+                                      JOB_STATES_UNFINISHED & ~(1 << JOB_RUNNING)};
+    make_push(h, push, payload);
+    if (pick(h, 3))
+        return;
+    push->spec.unique_key = slice_of(keys[pick(h, 3)]);
+    push->spec.unique_states = states[pick(h, 5)];
+    push->spec.unique_until = pick(h, 2) ? WALL_NEVER : h->lab->now + 1 + (int64_t)pick(h, 80);
+    push->conflict = (enum unique_conflict)pick(h, UNIQUE_CONFLICTS);
+}
+
 static void make_lease(struct history *h, struct op_lease *op, unsigned slot)
 {
     store_op_init(&op->op, STORE_LEASE, h->lab->now);
@@ -161,7 +177,7 @@ static void make_complete(struct history *h, struct op_complete *op, unsigned sl
     op->child_count = pick(h, 4) ? 0 : pick(h, 3);
     op->children = h->child_at[slot];
     for (unsigned i = 0; i < op->child_count; i++) {
-        make_push(h, &h->children[slot][i], h->payloads[slot]);
+        make_keyed_push(h, &h->children[slot][i], h->payloads[slot]);
         h->child_at[slot][i] = &h->children[slot][i];
     }
 }
@@ -252,7 +268,13 @@ static void make_tick(struct history *h, struct op_tick *op, struct op_push *pus
 
 static void make_other(struct history *h, union any_op *any)
 {
-    switch (pick(h, 10)) {
+    switch (pick(h, 11)) {
+    case 10:
+        store_op_init(&any->op, STORE_FREE_KEY, h->lab->now);
+        any->unique.key = pick(h, 2) ? SLICE("a") : SLICE("b");
+        any->unique.job_type = pick(h, 3) ? slice_of(type_names[pick(h, TYPES)]) : SLICE_EMPTY;
+        any->op.want_names = pick(h, 2);
+        break;
     case 8:
     case 9:
         store_op_init(&any->op, STORE_TYPE, h->lab->now);
@@ -307,7 +329,7 @@ static void make_simple(struct history *h, union any_op *any, unsigned slot)
 {
     unsigned kind = pick(h, 20);
     if (kind < 6)
-        make_push(h, &any->push, h->payloads[slot]);
+        make_keyed_push(h, &any->push, h->payloads[slot]);
     else if (kind < 10)
         make_complete(h, &any->complete, slot);
     else if (kind < 14)
@@ -334,7 +356,7 @@ static void make_group(struct history *h, struct op_group *op, unsigned slot)
         do {
             memset(member, 0, sizeof *member);
             if (pushes)
-                make_push(h, &member->push, h->payloads[slot]);
+                make_keyed_push(h, &member->push, h->payloads[slot]);
             else
                 make_simple(h, member, slot);
         } while (member->op.verb == STORE_COMPLETE && children); /* their children share one place */
@@ -382,6 +404,9 @@ static void read_answer(struct history *h, union any_op *any)
     if (op->verb == STORE_PUSH) {
         learn(h, any->push.id, 0);
         fold_number(h, any->push.id);
+        fold_number(h, any->push.outcome);
+        fold_number(h, any->push.holder);
+        fold_number(h, any->push.state);
     } else if (op->verb == STORE_COMPLETE) {
         for (unsigned i = 0; i < any->complete.child_count; i++)
             learn(h, any->complete.children[i]->id, 0);
@@ -409,6 +434,9 @@ static void read_answer(struct history *h, union any_op *any)
         fold_number(h, any->tick.before);
         fold_number(h, any->tick.view.rows);
         fold_number(h, any->tick.view.job);
+    } else if (op->verb == STORE_FREE_KEY) {
+        fold_number(h, any->unique.rows[0].holder);
+        fold_number(h, any->unique.rows[0].waiter);
     } else if (op->verb == STORE_FAIL) {
         fold_number(h, any->fail.state);
     } else if (op->verb == STORE_RELEASE) {
