@@ -176,7 +176,17 @@ unsigned dispatch_why(struct dispatch *d, const struct op_get *job, wall_ms now,
 /* Hints about a queue, without asking the store. False: not known. */
 bool dispatch_queue(struct dispatch *d, struct slice name, struct queue_news *out);
 
+/* How late jobs were handed out that had waited for their time (a delay, a time, a backoff), since the server's start. */
+#define LATE_BOUNDS 16
+struct late_stats {
+    uint64_t count, in[LATE_BOUNDS + 1]; /* so many up to each bound, and beyond the last */
+    int64_t last_ms, max_ms;
+};
+/* The bound below which this part of them lies (0.99), at most max_ms; 0 if there were none. */
+int64_t late_quantile(const struct late_stats *late, double part);
+
 struct dispatch_stats {
+    struct late_stats late;
     uint64_t idle_with_backlog; /* times the detector fired */
     uint64_t workers_idle;      /* times a worker was found that beats and begins nothing */
     uint64_t taken_back;        /* jobs given to a worker that did not start them in time */

@@ -91,6 +91,7 @@ void events_of_unblocked(struct dispatch *d, const struct store_news *news)
 static void on_lease(struct dispatch *d, const struct store_op *op)
 {
     const struct op_lease *lease = (const struct op_lease *)op;
+    late_count(&d->stats.late, lease);
     struct slice names = lease->expired_names;
     for (unsigned i = 0; i < lease->expired_count; i++) {
         tell_next(d, "job.expired", lease->expired[i], op, &names);
@@ -204,13 +205,16 @@ static void on_step(struct dispatch *d, const struct store_op *op)
     const struct op_step *step = (const struct op_step *)op;
     static const char *const names[STORE_VERBS] = {
         [STORE_PARK] = "job.parked",   [STORE_RETRY] = "job.retried", [STORE_DELETE] = "job.deleted",
-        [STORE_PROMOTE] = "job.ready", [STORE_EDIT] = "job.edited",
+        [STORE_PROMOTE] = "job.ready", [STORE_EDIT] = "job.edited",   [STORE_RESCHEDULE] = "job.rescheduled",
     };
     if (op->verb == STORE_PARK && step->state != JOB_READY) { /* it was asked to stop meanwhile */
         ended(d, event_of(d, "", step->id, op), step->state);
         return;
     }
-    tell(d, names[op->verb], step->id, op);
+    struct event event = event_of(d, names[op->verb], step->id, op);
+    event.run_at = op->verb == STORE_RESCHEDULE ? step->run_at : 0;
+    if (d->listeners)
+        dispatch_emit(d, &event);
     if (op->verb == STORE_DELETE)
         waiters_tell(d, step->id, JOB_NONE);
 }
@@ -306,12 +310,13 @@ static void on_group(struct dispatch *d, const struct store_op *op)
 }
 
 static void (*const on_verb[STORE_VERBS])(struct dispatch *, const struct store_op *) = {
-    [STORE_PUSH] = on_push,   [STORE_LEASE] = on_lease,     [STORE_COMPLETE] = on_complete,
-    [STORE_FAIL] = on_fail,   [STORE_RELEASE] = on_release, [STORE_NOTE] = on_note,
-    [STORE_PARK] = on_step,   [STORE_CANCEL] = on_cancel,   [STORE_RETRY] = on_step,
-    [STORE_DELETE] = on_step, [STORE_PROMOTE] = on_step,    [STORE_EDIT] = on_step,
-    [STORE_MANY] = on_many,   [STORE_QUEUE] = on_queue,     [STORE_SWEEP] = on_sweep,
-    [STORE_GROUP] = on_group, [STORE_TYPE] = on_type,       [STORE_TAKE_BACK] = on_take_back,
+    [STORE_PUSH] = on_push,           [STORE_LEASE] = on_lease,     [STORE_COMPLETE] = on_complete,
+    [STORE_FAIL] = on_fail,           [STORE_RELEASE] = on_release, [STORE_NOTE] = on_note,
+    [STORE_PARK] = on_step,           [STORE_CANCEL] = on_cancel,   [STORE_RETRY] = on_step,
+    [STORE_DELETE] = on_step,         [STORE_RESCHEDULE] = on_step, [STORE_PROMOTE] = on_step,
+    [STORE_EDIT] = on_step,           [STORE_MANY] = on_many,       [STORE_QUEUE] = on_queue,
+    [STORE_SWEEP] = on_sweep,         [STORE_GROUP] = on_group,     [STORE_TYPE] = on_type,
+    [STORE_TAKE_BACK] = on_take_back,
 };
 
 void events_of_commit(struct dispatch *d, const struct store_op *op)

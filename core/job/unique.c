@@ -83,7 +83,7 @@ static json_t *member(json_t *in, struct slice token)
 /* Borrowed; NULL if it is not there. */
 static json_t *follow(json_t *in, struct slice pointer)
 {
-    char *text = malloc(pointer.len);
+    char *text = malloc(pointer.len + 1);
     while (in && text && pointer.len) {
         struct slice token = {pointer.at + 1, pointer.len - 1};
         const char *slash = token.len ? memchr(token.at, '/', token.len) : NULL;

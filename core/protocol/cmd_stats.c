@@ -102,6 +102,11 @@ static void add_dispatch(struct figures *figures, struct dispatch *d)
     add(figures, "evicted", (int64_t)stats.evicted);
     add(figures, "archived", (int64_t)stats.archived);
     add(figures, "dead_percent", stats.dead_percent);
+    add(figures, "late_total", (int64_t)stats.late.count);
+    add(figures, "late_last", stats.late.last_ms);
+    add(figures, "late_p50", late_quantile(&stats.late, 0.5));
+    add(figures, "late_p99", late_quantile(&stats.late, 0.99));
+    add(figures, "late_max", stats.late.max_ms);
     section_end(figures, begin, "Workers");
 }
 

@@ -87,6 +87,13 @@ enum mq_code cmd_promote(struct call *call, struct mq_err *err)
     return run_one(call, STORE_PROMOTE, err);
 }
 
+enum mq_code cmd_reschedule(struct call *call, struct mq_err *err)
+{
+    struct op_step *op = &CALL_OP(call, union step_call)->one;
+    enum mq_code code = run_one(call, STORE_RESCHEDULE, err);
+    return code == MQ_OK ? time_parse(&op->run_at, call->args[1], err) : code;
+}
+
 enum mq_code cmd_edit(struct call *call, struct mq_err *err)
 {
     struct op_step *op = &CALL_OP(call, union step_call)->one;

@@ -95,7 +95,8 @@ union step_call {
     struct op_step one;
     struct bulk bulk;
 };
-command_run cmd_cancel, cmd_retry, cmd_delete, cmd_promote, cmd_edit, cmd_purge, cmd_bulk_list, cmd_bulk_stop;
+command_run cmd_cancel, cmd_retry, cmd_delete, cmd_promote, cmd_edit, cmd_purge, cmd_reschedule,
+    cmd_bulk_list, cmd_bulk_stop;
 command_run cmd_unique_show, cmd_unique_release;
 command_answer answer_unique_show, answer_unique_release;
 command_answer answer_step;

@@ -504,6 +504,26 @@ const struct command commands[] = {
         .since = "0.1",
     },
     {
+        .name = "RESCHEDULE",
+        .args = "id time",
+        .min = 2,
+        .max = 2,
+        .flags = CMD_CHANGE | CMD_MULTI,
+        .group = GROUP_CONTROL,
+        .op_bytes = sizeof(union step_call),
+        .run = cmd_reschedule,
+        .answer = answer_step,
+        .summary = "Give a scheduled, retrying or ready job another time: unix milliseconds or ISO 8601. A "
+                   "time in the "
+                   "past means now.",
+        .reply = "a map: `id`, `was` (the state before), `state` (the state now)",
+        .errors = "BADARG NOTFOUND WRONGSTATE",
+        .example = "> RESCHEDULE 01KCW9T3E4H2M 2026-01-02T09:00:00Z\n1) \"id\"\n2) \"01KCW9T3E4H2M\"\n3) "
+                   "\"was\"\n4) "
+                   "\"scheduled\"\n5) \"state\"\n6) \"scheduled\"\n",
+        .since = "0.1",
+    },
+    {
         .name = "EDIT",
         .args = "id payload",
         .min = 2,

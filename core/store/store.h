@@ -41,25 +41,26 @@ struct store;
 
 enum store_verb {
     /* changes, in one commit a batch */
-    STORE_PUSH,      /* struct op_push */
-    STORE_LEASE,     /* struct op_lease */
-    STORE_COMPLETE,  /* struct op_complete */
-    STORE_FAIL,      /* struct op_fail */
-    STORE_RELEASE,   /* struct op_release */
-    STORE_EXTEND,    /* struct op_extend */
-    STORE_NOTE,      /* struct op_note: progress, log lines */
-    STORE_PARK,      /* struct op_step: by id and token, running -> ready and parked */
-    STORE_CANCEL,    /* struct op_step */
-    STORE_RETRY,     /* struct op_step */
-    STORE_DELETE,    /* struct op_step */
-    STORE_PROMOTE,   /* struct op_step */
-    STORE_EDIT,      /* struct op_step: a new payload */
-    STORE_TAKE_BACK, /* struct op_step: running -> ready, whoever holds it */
-    STORE_MANY,      /* struct op_many: a step for all that a filter finds */
-    STORE_QUEUE,     /* struct op_queue: pause, resume, drain, limit */
-    STORE_TYPE,      /* struct op_type: pause and resume a job type */
-    STORE_FREE_KEY,  /* struct op_unique: takes a unique key from its holder */
-    STORE_SCHEDULE,  /* struct op_schedule: sets, ends, pauses a cron entry */
+    STORE_PUSH,       /* struct op_push */
+    STORE_LEASE,      /* struct op_lease */
+    STORE_COMPLETE,   /* struct op_complete */
+    STORE_FAIL,       /* struct op_fail */
+    STORE_RELEASE,    /* struct op_release */
+    STORE_EXTEND,     /* struct op_extend */
+    STORE_NOTE,       /* struct op_note: progress, log lines */
+    STORE_PARK,       /* struct op_step: by id and token, running -> ready and parked */
+    STORE_CANCEL,     /* struct op_step */
+    STORE_RETRY,      /* struct op_step */
+    STORE_DELETE,     /* struct op_step */
+    STORE_PROMOTE,    /* struct op_step */
+    STORE_RESCHEDULE, /* struct op_step: another time */
+    STORE_EDIT,       /* struct op_step: a new payload */
+    STORE_TAKE_BACK,  /* struct op_step: running -> ready, whoever holds it */
+    STORE_MANY,       /* struct op_many: a step for all that a filter finds */
+    STORE_QUEUE,      /* struct op_queue: pause, resume, drain, limit */
+    STORE_TYPE,       /* struct op_type: pause and resume a job type */
+    STORE_FREE_KEY,   /* struct op_unique: takes a unique key from its holder */
+    STORE_SCHEDULE,   /* struct op_schedule: sets, ends, pauses a cron entry */
     STORE_TICK, /* struct op_tick: a planned moment of an entry is over: it has become a job, or it has not */
     STORE_SWEEP,   /* struct op_sweep: what time does: due, expired, lost, old */
     STORE_UNPARK,  /* struct op_unpark */
@@ -158,6 +159,8 @@ struct leased_job {
     wall_ms deadline;
     uint16_t attempt; /* this one, from 1 */
     uint16_t crashes;
+    bool was_due;        /* it had waited for a time, */
+    int64_t late_ms;     /* and begins so long after it */
     struct slice record; /* the spec as record_write_spec made it */
 };
 
@@ -269,7 +272,8 @@ struct op_note {
 
 /*
  * One person's step on one job. RETRY begins a new life (no attempts, no crashes, no expiry; the history stays);
- * of a retrying job it is only the next attempt, now. TAKE_BACK is RELEASE_GIVE_BACK without the holder's word: the
+ * of a retrying job it is only the next attempt, now. RESCHEDULE gives a scheduled, retrying or ready job the time run_at;
+ * one that is not later than now makes it ready. TAKE_BACK is RELEASE_GIVE_BACK without the holder's word: the
  * attempt is not charged, and the holder's token is stale from then on.
  */
 struct op_step {

@@ -618,6 +618,14 @@ function Client:promote(id)
   return self:call("PROMOTE", id)
 end
 
+--- Another time for a scheduled, retrying or ready job; one in the past means now.
+---
+--- Raises: BADARG, NOTFOUND, WRONGSTATE.
+---@param at integer|string          unix milliseconds or ISO 8601
+function Client:reschedule(id, at)
+  return self:call("RESCHEDULE", id, at)
+end
+
 --- Takes running jobs from whoever holds them: ready again at once, uncharged; what their holder says gets LOST.
 ---
 --- Raises: BADARG.

@@ -39,6 +39,8 @@ static void add_answer(struct op_lease *op, job_id id, const struct job_status *
         .deadline = status->deadline,
         .attempt = status->attempt,
         .crashes = status->crashes,
+        .was_due = status->was_due != 0,
+        .late_ms = status->late_ms,
         .record = {(const char *)record_at, record_len},
     };
 }

@@ -18,6 +18,7 @@ static run_verb *const verbs[STORE_VERBS] = {
     [STORE_MANY] = many_run,         [STORE_QUEUE] = queue_run,     [STORE_SWEEP] = sweep_run,
     [STORE_SCHEDULE] = schedule_run, [STORE_TICK] = tick_run,       [STORE_UNPARK] = unpark_run,
     [STORE_RECOVER] = recover_run,   [STORE_GROUP] = group_run,     [STORE_FREE_KEY] = free_key_run,
+    [STORE_RESCHEDULE] = step_run,
 };
 
 /* An operation may be applied again after a failed try: nothing of that may show. */

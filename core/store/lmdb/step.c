@@ -107,6 +107,16 @@ static enum mq_code take_back(struct machine *m, struct job *job, const struct j
     return MQ_OK;
 }
 
+static enum mq_code reschedule(struct machine *m, struct job *job, const struct job_spec *spec,
+                               struct op_step *op)
+{
+    (void)spec;
+    job_leave(m, job);
+    job_reschedule(job, op->run_at, op->op.now);
+    job_enter(m, job);
+    return MQ_OK;
+}
+
 #define IN(state) (1u << (state))
 
 /* A row a verb: the states that allow it (0: those of the transition table), and what it does. */
@@ -121,6 +131,8 @@ static const struct step_row {
     {STORE_RETRY, "RETRY", STEP_RETRY, 0, retry},
     {STORE_DELETE, "DELETE", STEP_DELETE, 0, delete},
     {STORE_PROMOTE, "PROMOTE", STEP_PROMOTE, 0, promote},
+    {STORE_RESCHEDULE, "RESCHEDULE", STEP_RESCHEDULE, IN(JOB_SCHEDULED) | IN(JOB_READY) | IN(JOB_RETRYING),
+     reschedule},
     {STORE_EDIT, "EDIT", STEP_PUSH,
      IN(JOB_BLOCKED) | IN(JOB_SCHEDULED) | IN(JOB_READY) | IN(JOB_RETRYING) | IN(JOB_DEAD) |
          IN(JOB_CANCELLED) | IN(JOB_EXPIRED),
@@ -145,7 +157,7 @@ static bool allowed(const struct step_row *row, enum job_state state)
 /* WRONGSTATE, with what may be done instead. */
 static enum mq_code refuse(struct store_op *op, const struct job *job, const struct step_row *row)
 {
-    char id[JOB_ID_TEXT_BYTES], possible[100] = "";
+    char id[JOB_ID_TEXT_BYTES], possible[120] = "";
     size_t len = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].verb != STORE_PARK && allowed(&rows[i], job->status.state))

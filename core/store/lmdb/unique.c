@@ -74,6 +74,7 @@ static bool find(struct machine *m, struct slice type, struct slice key, struct 
 {
     struct slice found, value;
     uint32_t no = 0;
+    *out = (struct unique_record){.holder = JOB_ID_NONE};
     unique_place(at, key);
     for (bool more = txn_seek(m, DB_UNIQUE, at, &found, &value); more && unique_same_hash(at, found);
          more = txn_next(m, DB_UNIQUE, &found, &value)) {
@@ -361,7 +362,7 @@ static bool search(struct machine *m, job_id id, struct buf *type, struct buf *k
     struct slice found, value;
     for (bool more = txn_seek(m, DB_UNIQUE, &first, &found, &value); more;
          more = txn_next(m, DB_UNIQUE, &found, &value)) {
-        struct unique_record record;
+        struct unique_record record = {.holder = JOB_ID_NONE};
         if (unique_decode(&record, value, NULL) != MQ_OK || (record.holder != id && record.waiter != id))
             continue;
         buf_clear(type);
@@ -395,7 +396,7 @@ enum mq_code unique_refuses(struct machine *m, const struct job *job, const stru
 {
     struct unique_record record = {.holder = JOB_ID_NONE};
     struct key at;
-    struct job_status holder;
+    struct job_status holder = {.key_role = KEY_NONE};
     char id[JOB_ID_TEXT_BYTES], other[JOB_ID_TEXT_BYTES];
     enum key_role role = job->status.key_role;
     if ((role != KEY_FREE && role != KEY_SPENT) || !(spec->unique_states >> JOB_READY & 1) ||
@@ -421,7 +422,7 @@ static enum mq_code find_meant(struct machine *m, const struct op_unique *op, st
     unique_place(&first, op->key);
     for (bool more = txn_seek(m, DB_UNIQUE, &first, &found, &value); more && unique_same_hash(&first, found);
          more = txn_next(m, DB_UNIQUE, &found, &value)) {
-        struct unique_record record;
+        struct unique_record record = {.holder = JOB_ID_NONE};
         if (unique_decode(&record, value, NULL) != MQ_OK || !slice_equal(record.key, op->key) ||
             (op->job_type.len && !slice_equal(record.type, op->job_type)))
             continue;

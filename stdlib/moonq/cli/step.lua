@@ -1,4 +1,4 @@
---- moonq retry, cancel, delete, promote, release: by id, or for all that a filter finds.
+--- moonq retry, cancel, delete, promote, reschedule, release: by id, or for all that a filter finds.
 
 local bulk = require "moonq.cli.bulk"
 local client = require "moonq.client"
@@ -14,7 +14,7 @@ local function by_id(args, step)
   local server, first = args.connect(), nil
   local answers = setmetatable({}, shapes.Array)
   for _, id in ipairs(args.ids) do
-    local words = { step, id }
+    local words = { step, id, args.time }
     if args.payload then
       words[3], words[4] = "PAYLOAD", args.payload
     elseif args.reason then
@@ -168,6 +168,17 @@ M.rows = {
     run = release,
   },
   step_row("delete", "Delete jobs and their history.", "All jobs that are not running."),
+  {
+    name = "reschedule", summary = "Give jobs another time.",
+    description = "Scheduled, retrying and ready ones. A time in the past means now: moonq promote says the same.",
+    options = function(command)
+      command:argument("time", "Unix milliseconds or ISO 8601."):argname("TIME")
+      command:argument("ids", "Jobs, by id."):args("+"):argname("ID")
+    end,
+    run = function(args)
+      return by_id(args, "RESCHEDULE")
+    end,
+  },
   step_row("promote", "Run scheduled and retrying jobs now.", "All of them."),
 }
 

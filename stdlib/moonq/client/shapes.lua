@@ -106,6 +106,7 @@ local rows = {
   DELETE = by_id_or_filter,
   PROMOTE = by_id_or_filter,
   EDIT = always(step),
+  RESCHEDULE = always(step),
   PURGE = always(bulk),
   BULK = function(words)
     return tostring(words[2]):upper() == "LIST" and list(bulk) or nil

@@ -1567,7 +1567,8 @@ static void a_step_that_is_refused_names_those_that_are_not(void **state)
     LAB_OP(lab, step, STORE_RETRY);
     lab->step.id = id;
     assert_int_equal(lab_run(lab, &lab->step.op), MQ_WRONGSTATE);
-    assert_non_null(strstr(err->text, "is ready: RETRY is not possible (CANCEL, DELETE, EDIT would be)"));
+    assert_non_null(
+        strstr(err->text, "is ready: RETRY is not possible (CANCEL, DELETE, RESCHEDULE, EDIT would be)"));
     lab_lease(lab, "q", 1);
     LAB_OP(lab, step, STORE_DELETE);
     lab->step.id = id;
