@@ -1,7 +1,8 @@
 --- The workloads of `make bench`. Each is a row here: a name, and a function that measures and adds rows to the result.
---- A further one (`time`: scheduled jobs and cron) is one more function and one more row.
 ---
 --- `bench` is the runner's (run.lua): bench.quick, bench:compare(subjects), bench:row(...).
+
+local cjson = require "cjson"
 
 local subjects = require "subjects"
 local system = require "system"
@@ -336,6 +337,160 @@ local function many(bench)
   })
 end
 
+-- ---- time: scheduled jobs ----
+
+--- A server whose handler tells when it began; always removed.
+local function with_clock_server(app, fn)
+  local server = subjects.moonq_new(app)
+  local ok, figures = pcall(fn, server)
+  if not ok then
+    figures = tostring(figures) .. "\n" .. server:log():sub(-1500)
+  end
+  server:remove()
+  if not ok then
+    error(figures, 0)
+  end
+  return figures
+end
+
+local LATE_APP = { pool = LUA_POOL, keep = "1h", handlers = { late = [[
+local time = require "moonq.time"
+return { run = function() return { at = time.now() * 1000 } end }
+]] } }
+
+--- Pushes a job for each moment, in pipelines; answers their ids.
+local function push_at(server, moments)
+  local ids, words = {}, {}
+  for i, moment in ipairs(moments) do
+    words[#words + 1] = { "PUSH", "late", "{}", "AT", ("%.0f"):format(moment) }
+    if #words == 1000 or i == #moments then
+      for _, id in ipairs(server.client:pipeline(words)) do
+        if type(id) ~= "string" then
+          error("a push was refused: " .. tostring(id.err), 0)
+        end
+        ids[#ids + 1] = id
+      end
+      words = {}
+    end
+  end
+  return ids
+end
+
+--- How long after its moment each handler began, in ms, sorted; an error if one did not run, or ran twice.
+local function lateness(server, ids, moments)
+  local all = {}
+  for from = 1, #ids, 1000 do
+    local words = {}
+    for i = from, math.min(#ids, from + 999) do
+      words[#words + 1] = { "JOB", ids[i] }
+    end
+    for i, job in ipairs(server.client:pipeline(words)) do
+      if job.err or job.state ~= "succeeded" or job.attempt ~= 1 then
+        local what = job.state or tostring(job.err)
+        error(("job %s is %s at attempt %s"):format(ids[from + i - 1], what, job.attempt), 0)
+      end
+      all[#all + 1] = cjson.decode(job.result).at - moments[from + i - 1]
+    end
+  end
+  table.sort(all)
+  if all[1] < -1 then -- a millisecond: moments have no fractions
+    error(("a job began %.1f ms before its time"):format(-all[1]), 0)
+  end
+  return { p50_ms = all[math.ceil(#all * 0.5)], p99_ms = all[math.ceil(#all * 0.99)], max_ms = all[#all] }
+end
+
+--- `jobs` due from `lead` ms after the first push on, `apart` ms from each other (0: all at one moment).
+local function scheduled(jobs, apart, lead)
+  return function()
+    return with_clock_server(LATE_APP, function(server)
+      local first = server.client:job(server.client:push("late")).pushed_at + lead
+      local moments = {}
+      for i = 1, jobs do
+        moments[i] = math.floor(first + (i - 1) * apart)
+      end
+      local ids = push_at(server, moments)
+      if server.client:job(ids[1]).state ~= "scheduled" then
+        error("the first was due before all were pushed: the machine is too slow for this lead", 0)
+      end
+      server.client:wait(ids[#ids], 60 + jobs * apart / 1000)
+      system.await(function()
+        return server:counts().succeeded_total == jobs + 1
+      end, server.pid, "the last of the scheduled jobs")
+      return lateness(server, ids, moments)
+    end)
+  end
+end
+
+local function scheduled_figures(jobs)
+  local some = math.min(100000, math.max(10000, math.floor(jobs / 100)))
+  return with_clock_server({ queues = '"deep", "default"', handlers = {
+    noop = 'return { queue = "deep", delay = "300d", run = function() end }',
+    now = "return { run = function() end }" } },
+    function(server)
+      local figures = {}
+      local fill = { handled = 0, producers = 64, window = WINDOW, patience = 60 + jobs / 5000 }
+      figures.disk_empty = system.bytes_on_disk(server.folder .. "/data")
+      server:load(with(fill, { jobs = some }))
+      figures.anon_some = system.memory(server.pid).anon
+      figures.fill_per_s = server:load(with(fill, { jobs = jobs - some, first = some })).per_s
+      local memory = system.memory(server.pid)
+      figures.anon_full, figures.file_full = memory.anon, memory.file
+      figures.disk_full = system.bytes_on_disk(server.folder .. "/data")
+      server:stop("KILL")
+      local began = system.monotonic()
+      server:start()
+      if server.client:wait(server.client:push("now", {}, { keep = "1m" }), 60).state ~= "succeeded" then
+        error("the first job after the restart did not succeed", 0)
+      end
+      figures.serve_killed = system.monotonic() - began
+      figures.anon_restarted = system.memory(server.pid).anon
+      local counts = server:counts()
+      if counts.scheduled ~= jobs then
+        error(("%d were pushed; the server counts %d scheduled"):format(jobs, counts.scheduled), 0)
+      end
+      return figures
+    end)
+end
+
+local function time(bench)
+  local seconds = bench.quick and 3 or 10
+  local results = bench:compare({
+    { key = "idle", run = scheduled(bench.quick and 50 or 250, 20, 500) },
+    { key = "burst", run = scheduled(bench.quick and 2000 or 20000, 0, bench.quick and 2000 or 8000) },
+    { key = "even", run = scheduled(1000 * seconds, 1, bench.quick and 2000 or 5000) },
+  })
+  for _, entry in ipairs({
+    { "idle", "an idle server, one job every 20 ms" },
+    { "burst", ("%s due at one moment"):format(bench.thousands(bench.quick and 2000 or 20000)) },
+    { "even", "1,000 a second, spread evenly" },
+  }) do
+    for _, field in ipairs({ "p50", "p99", "max" }) do
+      local bound = entry[1] == "idle" and field == "p50"
+      bench:row({ workload = ("time, lateness %s: %s"):format(field, entry[2]), unit = "ms", better = "less",
+        figures = results[entry[1]], field = field .. "_ms", against = bound and "5 ms" or nil,
+        against_value = bound and 5 or nil, must = bound and 1 or nil })
+    end
+  end
+  local jobs = bench.backlog
+  local f = bench:once(function()
+    return scheduled_figures(jobs)
+  end)
+  local function row(label, unit, better, value, against, against_value, must)
+    local workload = ("time, %s scheduled: %s"):format(bench.thousands(jobs), label)
+    bench:row({ workload = workload, unit = unit, better = better, figures = f, value = value, against = against,
+      against_value = against_value, must = must })
+  end
+  local function mb(bytes)
+    return bytes and bytes / 1e6
+  end
+  row("resident memory", "MB", "less", mb(f.anon_full), "after the first hundredth", mb(f.anon_some), 1.25)
+  row("resident memory after a restart", "MB", "less", mb(f.anon_restarted))
+  row("map pages resident", "MB", "less", mb(f.file_full))
+  row("on disk", "bytes/job", "less", f.disk_full and (f.disk_full - f.disk_empty) / jobs)
+  row("serving after kill -9", "s", "less", f.serve_killed, "one second", 1, 1)
+  row("filling", "jobs/s", "more", f.fill_per_s)
+end
+
 return {
   { name = "drain", run = drain },
   { name = "drain-c", run = drain_c },
@@ -344,4 +499,5 @@ return {
   { name = "backlog", run = backlog },
   { name = "http", run = http },
   { name = "many", run = many },
+  { name = "time", run = time },
 }
