@@ -185,7 +185,12 @@ describe("a listing of workers", function()
     end)
     assert.matches("has run %d+ jobs %(a %d+%) and is replaced: it holds %d+ bytes", line.message)
     server:await("worker.exited")
-    assert.is_true(server.client:workers()[1].memory > 0)
+    server.client:wait(server.client:push("a", { i = 51 })) -- whoever ran it has told its memory
+    local most = 0
+    for _, worker in ipairs(server.client:workers()) do
+      most = math.max(most, worker.memory)
+    end
+    assert.is_true(most > 0)
     assert.equal(0, server.client:stats().crashed_total)
   end)
 end)
