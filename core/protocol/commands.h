@@ -90,6 +90,10 @@ struct stats_call {
 };
 command_run cmd_stats, cmd_info;
 
+/* cmd_doctor.c */
+command_run cmd_doctor;
+command_answer answer_doctor;
+
 /* cmd_step.c */
 union step_call {
     struct op_step one;

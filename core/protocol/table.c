@@ -372,6 +372,20 @@ const struct command commands[] = {
         .since = "0.1",
     },
     {
+        .name = "DOCTOR",
+        .args = "",
+        .flags = CMD_READ,
+        .group = GROUP_INSPECT,
+        .op_bytes = sizeof(struct op_doctor),
+        .run = cmd_doctor,
+        .answer = answer_doctor,
+        .summary = "Do the store's counters and indexes agree? At no cost; `moonq fsck` reads everything.",
+        .reply = "an array of maps, one an index: `index`, `counted` (entries that it must have by the "
+                 "counters), `there` (that it has; of `due` there may be more), `agrees`",
+        .errors = "",
+        .since = "0.1",
+    },
+    {
         .name = "EVENTS",
         .args = "[JOB id] [QUEUE q] [TYPE t] [NAME pattern[,pattern]]",
         .max = -1,

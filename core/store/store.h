@@ -72,6 +72,7 @@ enum store_verb {
     STORE_QUEUES,    /* struct op_queues */
     STORE_STATS,     /* struct op_stats */
     STORE_UNIQUE,    /* struct op_unique: who holds a unique key */
+    STORE_DOCTOR,    /* struct op_doctor */
     STORE_SCHEDULES, /* struct op_schedules */
     STORE_TICKS,     /* struct op_ticks */
     /* a read that also writes: not the store, but the archive beside it */
@@ -689,6 +690,19 @@ struct op_stats {
     uint64_t batch_max;                  /* most operations in one commit */
     uint64_t finished_bytes, dead_bytes; /* what finished records and dead letters take, roughly */
     unsigned layout;
+};
+
+/* Do the counters of all queues and the indexes agree, in one snapshot? */
+#define DOCTOR_CHECKS 9
+struct op_doctor {
+    struct store_op op;
+    /* answers */
+    struct doctor_check {
+        const char *index;       /* its name */
+        uint64_t counted, there; /* entries that it must have by the counters, and has */
+        bool agrees;
+    } checks[DOCTOR_CHECKS];
+    unsigned count, wrong;
 };
 
 /*

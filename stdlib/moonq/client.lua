@@ -538,6 +538,12 @@ function Client:stats()
   return self:call("STATS")
 end
 
+--- Whether the store's counters and indexes agree: an index a row.
+---@return { index: string, counted: integer, there: integer, agrees: boolean }[]
+function Client:doctor()
+  return self:call("DOCTOR")
+end
+
 --- What happens from now on, on a connection of its own.
 ---
 ---     for event in queue:events{ name = "job.*" } do print(event.event, event.id) end

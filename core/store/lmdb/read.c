@@ -97,6 +97,9 @@ void read_run(struct snapshot *s, struct store_op *op, const struct figures *fig
         op->code = read_stats(s, (struct op_stats *)op);
         add_figures((struct op_stats *)op, figures, others, other_count);
         break;
+    case STORE_DOCTOR:
+        op->code = read_doctor(s, (struct op_doctor *)op);
+        break;
     case STORE_ARCHIVE:
         op->code = archive_collect(s, (struct op_archive *)op);
         break;

@@ -41,6 +41,7 @@ enum mq_code read_get(struct snapshot *s, struct op_get *op);
 enum mq_code read_list(struct snapshot *s, struct op_list *op);
 enum mq_code read_queues(struct snapshot *s, struct op_queues *op);
 enum mq_code read_stats(struct snapshot *s, struct op_stats *op);
+enum mq_code read_doctor(struct snapshot *s, struct op_doctor *op);
 enum mq_code read_schedules(struct snapshot *s, struct op_schedules *op);
 enum mq_code read_ticks(struct snapshot *s, struct op_ticks *op);
 enum mq_code read_unique(struct snapshot *s, struct op_unique *op);

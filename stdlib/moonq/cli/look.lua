@@ -241,6 +241,29 @@ local function stats(args)
   output.facts(facts)
 end
 
+local check_columns = {
+  { "INDEX", "index" }, { "COUNTED", "counted", right = true }, { "THERE", "there", right = true },
+  { "AGREES", function(check)
+    return check.agrees and "yes" or "NO"
+  end },
+}
+
+local function doctor(args)
+  local checks, wrong = args.connect():doctor(), 0
+  for _, check in ipairs(checks) do
+    wrong = wrong + (check.agrees and 0 or 1)
+  end
+  if args.json then
+    output.json(checks)
+  else
+    output.table(check_columns, checks, "No indexes.")
+    if wrong > 0 then
+      print("Counters and indexes disagree: stop the server and run moonq fsck.")
+    end
+  end
+  return wrong > 0 and 1 or 0
+end
+
 local function id_argument(command)
   command:argument("id", "The job's id."):argname("ID")
 end
@@ -260,6 +283,7 @@ local rows = {
   { name = "why", summary = "Why does this job not run?", options = id_argument, run = why },
   { name = "queues", summary = "List queues and what is in them.", options = folder_argument, run = queues },
   { name = "workers", summary = "List worker processes.", options = folder_argument, run = workers },
+  { name = "doctor", summary = "Do the store's counters and indexes agree?", options = folder_argument, run = doctor },
   { name = "stats", summary = "The server's figures.", options = folder_argument, run = stats },
 }
 

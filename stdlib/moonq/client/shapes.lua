@@ -94,6 +94,7 @@ local rows = {
   JOBS = always(map({ jobs = list(job), partial = truth })),
   QUEUES = always(list(map({ paused = truth, draining = truth }))),
   PAUSES = always(list(map())),
+  DOCTOR = always(list(map({ agrees = truth }))),
   WORKERS = always(list(map())),
   WHY = always(map({ gates = list(map({ open = truth })) })),
   STATS = always(map()),

@@ -327,6 +327,17 @@ describe("the command line", function()
     assert.equal("deleted 1\n", out)
   end)
 
+  it("asks whether counters and indexes agree", function()
+    local status, out = moonq("doctor")
+    assert.equal(0, status)
+    assert.matches("finished +%d+ +%d+ +yes", out)
+    status, out = moonq("doctor", "--json")
+    assert.equal(0, status)
+    for _, check in ipairs(json.decode(out)) do
+      assert.is_true(check.agrees, check.index)
+    end
+  end)
+
   it("shows workers and figures", function()
     local status, out = moonq("workers")
     assert.equal(0, status)

@@ -2051,6 +2051,33 @@ static void what_was_confirmed_is_there_after_a_restart(void **state)
     lab_close(lab);
 }
 
+static unsigned disagreements(struct lab *lab, unsigned *checks)
+{
+    struct op_doctor doctor = {.count = 0};
+    store_op_init(&doctor.op, STORE_DOCTOR, lab->now);
+    assert_int_equal(lab_run(lab, &doctor.op), MQ_OK);
+    store_op_release(&doctor.op);
+    *checks = doctor.count;
+    return doctor.wrong;
+}
+
+static void counters_and_indexes_agree_in_every_state(void **state)
+{
+    (void)state;
+    static const enum job_state states[] = {JOB_SCHEDULED, JOB_READY, JOB_RUNNING,  JOB_RETRYING,
+                                            JOB_SUCCEEDED, JOB_DEAD,  JOB_CANCELLED};
+    struct lab *lab = open_lab();
+    unsigned checks;
+    for (int i = 6; i >= 0; i--)
+        bring_into(lab, states[i]);
+    struct op_push push = lab_order(lab, "q", "x");
+    push.spec.expires_at = lab->now + 5000;
+    lab_push_op(lab, &push);
+    assert_int_equal(disagreements(lab, &checks), 0);
+    assert_int_equal(checks, DOCTOR_CHECKS);
+    lab_close(lab);
+}
+
 static void the_figures_of_the_store_add_up(void **state)
 {
     (void)state;
@@ -2172,6 +2199,7 @@ static const struct CMUnitTest tests[] = {
     T(a_purge_deletes_all_that_waits_in_chunks),
     T(news_of_every_queue_come_after_opening),
     T(what_was_confirmed_is_there_after_a_restart),
+    T(counters_and_indexes_agree_in_every_state),
     T(the_figures_of_the_store_add_up),
     T(the_oldest_ready_job_of_a_queue_is_known),
     T(settings_change_while_it_runs),

@@ -265,6 +265,33 @@ static void the_key_of_a_damaged_job_goes_to_who_waits_for_it(void **state)
     }
 }
 
+static void a_doctor_sees_an_entry_too_many(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    struct file file;
+    struct key stray;
+    lab_push(lab, "q", "x");
+    store_close(lab->store);
+    lab->store = NULL;
+    file_open(&file, lab->settings.dir);
+    key_of_moment(&stray, T0, 4711);
+    MDB_val k = {stray.len, stray.at}, v = {0, ""};
+    assert_int_equal(mdb_put(file.txn, file.dbi[DB_LEASES], &k, &v, 0), 0);
+    file_close(&file);
+    lab_reopen(lab);
+    struct op_doctor doctor = {.count = 0};
+    store_op_init(&doctor.op, STORE_DOCTOR, lab->now);
+    assert_int_equal(lab_run(lab, &doctor.op), MQ_OK);
+    assert_int_equal(doctor.wrong, 1);
+    for (unsigned i = 0; i < doctor.count; i++)
+        if (strcmp(doctor.checks[i].index, "leases") == 0)
+            assert_true(!doctor.checks[i].agrees && doctor.checks[i].counted == 0 &&
+                        doctor.checks[i].there == 1);
+    store_op_release(&doctor.op);
+    lab_close(lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +302,7 @@ int main(void)
         cmocka_unit_test(a_damaged_queue_record_is_counted_anew),
         cmocka_unit_test(a_stray_index_entry_is_removed_by_whoever_meets_it),
         cmocka_unit_test(the_key_of_a_damaged_job_goes_to_who_waits_for_it),
+        cmocka_unit_test(a_doctor_sees_an_entry_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
