@@ -90,7 +90,7 @@ void dispatch_wait_stop(struct dispatch *d, struct waiter *waiter);
  * queue.paused queue.resumed type.paused type.resumed queue.draining queue.idle_with_backlog queue.unserved worker.started worker.ready worker.exited
  * worker.stopping worker.begins_nothing reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
  * record.quarantined index.mended queue.mended job.edited queue.limited keep.evicted dead.filling dead.archived
- * dead.archive_failed loop.stands_still loop.goes_on memory.full memory.recovered
+ * dead.archive_failed loop.stands_still loop.goes_on job.overdue memory.full memory.recovered
  */
 struct event {
     const char *name;

@@ -309,6 +309,19 @@ static void on_group(struct dispatch *d, const struct store_op *op)
         events_of_commit(d, group->members[i]);
 }
 
+/* A consumer that hangs may go on extending: nobody here can stop it, so somebody is told. */
+static void on_extend(struct dispatch *d, const struct store_op *op)
+{
+    const struct op_extend *extend = (const struct op_extend *)op;
+    char text[JOB_ID_TEXT_BYTES];
+    if (!extend->overdue)
+        return;
+    log_event(LOG_WARN, "job.overdue", LOG_STR("id", id_format(text, extend->id)),
+              LOG_STR("next", "RELEASE gives it to somebody else; CANCEL asks its consumer to stop"));
+    struct event event = event_of(d, "job.overdue", extend->id, op);
+    dispatch_emit(d, &event);
+}
+
 static void (*const on_verb[STORE_VERBS])(struct dispatch *, const struct store_op *) = {
     [STORE_PUSH] = on_push,           [STORE_LEASE] = on_lease,     [STORE_COMPLETE] = on_complete,
     [STORE_FAIL] = on_fail,           [STORE_RELEASE] = on_release, [STORE_NOTE] = on_note,
@@ -316,7 +329,7 @@ static void (*const on_verb[STORE_VERBS])(struct dispatch *, const struct store_
     [STORE_DELETE] = on_step,         [STORE_RESCHEDULE] = on_step, [STORE_PROMOTE] = on_step,
     [STORE_EDIT] = on_step,           [STORE_MANY] = on_many,       [STORE_QUEUE] = on_queue,
     [STORE_SWEEP] = on_sweep,         [STORE_GROUP] = on_group,     [STORE_TYPE] = on_type,
-    [STORE_TAKE_BACK] = on_take_back,
+    [STORE_TAKE_BACK] = on_take_back, [STORE_EXTEND] = on_extend,
 };
 
 void events_of_commit(struct dispatch *d, const struct store_op *op)

@@ -274,11 +274,13 @@ enum mq_code cmd_extend(struct call *call, struct mq_err *err)
 void answer_extend(struct call *call, struct reply *reply)
 {
     const struct op_extend *op = CALL_OP(call, struct op_extend);
-    reply_map(reply, 2);
+    reply_map(reply, 3);
     reply_bulk(reply, SLICE("deadline"));
     reply_moment(reply, op->deadline);
     reply_bulk(reply, SLICE("cancelling"));
     reply_bool(reply, op->cancelling);
+    reply_bulk(reply, SLICE("overdue"));
+    reply_bool(reply, op->overdue);
 }
 
 static enum mq_code arg_fraction(float *out, struct slice text, struct mq_err *err)

@@ -132,6 +132,7 @@ static void print_events(void)
         {"job.pushed", "it is on disk"},
         {"job.started", "handed to a worker or a consumer"},
         {"job.progress", "its holder told how far it is: `fraction`, `message`"},
+        {"job.overdue", "a consumer keeps it for longer than its timeout, and extends its lease"},
         {"job.succeeded", "acknowledged"},
         {"job.failed", "the attempt failed, another follows at `run_at`; `message` is the error"},
         {"job.snoozed", "its handler asked to run later, at `run_at`, without a charge"},

@@ -212,7 +212,8 @@ const struct command commands[] = {
         .answer = answer_extend,
         .summary = "Keep a leased job for `duration` from now.",
         .reply = "a map: `deadline` (when the lease now ends), `cancelling` (true: somebody cancelled the "
-                 "job; stop, and NACK)",
+                 "job; stop, and NACK), `overdue` (true: this attempt takes longer than the job's timeout; "
+                 "nobody stops a consumer, but `job.overdue` tells of it)",
         .errors = "BADARG LOST NOTFOUND",
         .since = "0.1",
     },

@@ -256,6 +256,7 @@ struct op_extend {
     /* answer */
     wall_ms deadline;
     bool cancelling; /* the holder should stop: somebody cancelled the job */
+    bool overdue;    /* a client's: this attempt takes longer than the job's timeout */
 };
 
 /* Progress and log lines of a running job. LOST if a token is given (not 0) and stale. */

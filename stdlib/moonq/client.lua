@@ -454,7 +454,7 @@ function Client:nack(job, message, opts)
 end
 
 --- Keeps the lease for `lease` from now. Raises: LOST.
----@return table answer              { deadline, cancelling }
+---@return table answer              { deadline, cancelling, overdue }
 function Client:extend(job, lease)
   local words = { "EXTEND", job.id, job.token, duration(lease) }
   return shaped(words, request(self, words))

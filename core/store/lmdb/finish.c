@@ -276,10 +276,13 @@ void extend_run(struct machine *m, struct store_op *head)
     struct job job;
     struct job_spec spec;
     head->code = find_held(m, &job, op->id, op->token, head);
-    if (head->code == MQ_OK && (!op->lease_ms || head->want_names))
+    bool by_client =
+        head->code == MQ_OK && !job.status.held_by_worker; /* dispatch minds a worker's timeout */
+    if (head->code == MQ_OK && (!op->lease_ms || head->want_names || by_client))
         head->code = job_spec(m, &job, &spec, head);
     if (head->code != MQ_OK)
         return;
+    op->overdue = by_client && head->now - job.status.since > spec.timeout_ms;
     uint32_t lease_ms = op->lease_ms ? op->lease_ms : spec.lease_ms;
     if (head->want_names)
         job_names(head, &spec);

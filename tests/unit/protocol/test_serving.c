@@ -25,8 +25,8 @@ static void a_fetched_job_is_acknowledged_with_its_token(void **unused)
     client_send(client, "ACK %s %lld\r\n", id, token + 1);
     client_expect_line(client, "-LOST ");
     client_send(client, "EXTEND %s %lld 60s\r\nPROGRESS %s %lld 0.5 half\r\n", id, token, id, token);
-    client_expect_line(client, "*4");
-    client_read_to(client, "cancelling\r\n:0\r\n");
+    client_expect_line(client, "*6");
+    client_read_to(client, "cancelling\r\n:0\r\n$7\r\noverdue\r\n:0\r\n");
     client_expect(client, "*2\r\n$10\r\ncancelling\r\n:0\r\n");
     client_send(client, "JOB %s\r\n", id);
     client_read_to(client, "$8\r\nprogress\r\n$3\r\n0.5\r\n$4\r\nnote\r\n$4\r\nhalf\r\n");

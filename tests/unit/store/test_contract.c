@@ -937,6 +937,29 @@ static void an_extended_lease_ends_later_and_tells_of_a_cancel(void **state)
     lab_close(lab);
 }
 
+/* Nobody can end a client's attempt, so it is said; a worker's timeout is dispatch's. */
+static void an_extended_lease_tells_a_client_that_its_timeout_is_over(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    for (int by_worker = 0; by_worker < 2; by_worker++) {
+        struct op_push push = lab_order(lab, by_worker ? "w" : "q", "x");
+        push.spec.timeout_ms = 60000;
+        lab_push_op(lab, &push);
+        uint64_t token = lab_lease_as(lab, by_worker ? "w" : "q", 1, by_worker)->token;
+        for (int i = 1; i <= 3; i++) {
+            lab->now += 25000;
+            LAB_OP(lab, extend, STORE_EXTEND);
+            lab->extend.id = push.id;
+            lab->extend.token = token;
+            lab->extend.lease_ms = 30000;
+            assert_int_equal(lab_run(lab, &lab->extend.op), MQ_OK);
+            assert_int_equal(lab->extend.overdue, i == 3 && !by_worker);
+        }
+    }
+    lab_close(lab);
+}
+
 static void progress_and_the_last_log_lines_are_kept(void **state)
 {
     (void)state;
@@ -2163,6 +2186,7 @@ static const struct CMUnitTest tests[] = {
     T(a_timed_out_attempt_is_charged_as_a_failure),
     T(a_released_job_that_was_cancelled_is_cancelled),
     T(an_extended_lease_ends_later_and_tells_of_a_cancel),
+    T(an_extended_lease_tells_a_client_that_its_timeout_is_over),
     T(progress_and_the_last_log_lines_are_kept),
     T(a_dead_letter_is_corrected_and_brought_back_with_fresh_attempts),
     T(an_expired_job_brought_back_does_not_expire_again),
