@@ -14,7 +14,7 @@ $(CRASH_BIN)/load: tests/crash/load.c tests/crash/ledger.h tests/crash/shim.h $(
 	$(call quiet,CC)$(CRASH_CC) $(SANFLAGS) -o $@ $(filter %.c %.a,$^) -lhiredis -lxxhash -lpthread -lm
 $(CRASH_BIN)/images: tests/crash/images.c tests/crash/ledger.h tests/crash/shim.h $(BUILD)/store.a $(BUILD)/job.a $(BUILD)/base.a
 	@mkdir -p $(@D)
-	$(call quiet,CC)$(CRASH_CC) $(SANFLAGS) -o $@ $(filter %.c %.a,$^) -llmdb -lhiredis -lxxhash -lpthread -lm
+	$(call quiet,CC)$(CRASH_CC) $(SANFLAGS) -o $@ $(filter %.c %.a,$^) -llmdb -ljansson -lhiredis -lxxhash -lpthread -lm
 $(CRASH_BIN)/pace: tests/crash/pace.c
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CRASH_CC) -o $@ $< -lhiredis
