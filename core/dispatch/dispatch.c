@@ -24,6 +24,9 @@ static void count_pushes(struct dispatch *d, const struct store_op *op, int by)
         const struct op_complete *complete = (const struct op_complete *)op;
         for (unsigned i = 0; i < complete->child_count; i++)
             count_push(d, complete->children[i], by);
+    } else if (op->verb == STORE_TICK) {
+        if (((const struct op_tick *)op)->push)
+            count_push(d, ((const struct op_tick *)op)->push, by);
     } else if (op->verb == STORE_GROUP) {
         const struct op_group *group = (const struct op_group *)op;
         for (unsigned i = 0; i < group->count; i++)
@@ -136,6 +139,7 @@ void dispatch_free(struct dispatch *d)
 {
     again_free(d);
     pools_free(d);
+    schedules_free(d);
     types_free(d);
     hints_free(d);
     orphans_free(d);
@@ -159,6 +163,7 @@ void dispatch_stats(struct dispatch *d, struct dispatch_stats *out)
     struct pool *pool;
     struct worker *worker;
     *out = d->stats;
+    schedules_count(d, out);
     out->workers = out->slots = out->busy = 0;
     DL_FOREACH (d->pools, pool)
         DL_FOREACH (pool->workers, worker) {
@@ -177,6 +182,8 @@ struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now
 {
     d->jumped |=
         wall - d->ticked > WATCH_JUMP_MS; /* while anything runs there are some forty ticks a second */
+    if (d->ticked && wall - d->ticked - (now - d->now) > WATCH_JUMP_MS)
+        schedules_stepped(d, d->ticked, wall);
     d->wall = d->ticked = wall;
     d->now = now;
     if (d->jumped && !ask_is_stale(d)) {
@@ -185,11 +192,13 @@ struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now
     }
     again_tick(d); /* before what would charge those jobs */
     timers_tick(d, wall);
+    schedules_tick(d);
     fetches_tick(d, now);
     pools_tick(d, now);
     orphans_tick(d);
     mono_ms next = watch_tick(d, wall, now);
     next = earlier(next, fetches_next(d));
+    next = earlier(next, schedules_next_rest(d));
     next = earlier(next, again_next(d));
     if (now < d->letters_rest_until)
         next = earlier(next, d->letters_rest_until);
@@ -197,5 +206,6 @@ struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now
         next = earlier(next, d->rest_until);
     else if (d->pools && !d->stopping)
         next = earlier(next, earlier(d->probe_at, d->orphans_look ? MONO_NEVER : d->orphans_at));
-    return (struct dispatch_wake){next, timers_next(d)};
+    wall_ms due = timers_next(d), planned = schedules_next(d);
+    return (struct dispatch_wake){next, due < planned ? due : planned};
 }

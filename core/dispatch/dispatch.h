@@ -91,6 +91,8 @@ void dispatch_wait_stop(struct dispatch *d, struct waiter *waiter);
  * worker.stopping worker.begins_nothing reload.done reload.failed bulk.progress bulk.done server.stopping disk.full disk.recovered
  * record.quarantined index.mended queue.mended job.edited queue.limited keep.evicted dead.filling dead.archived
  * dead.archive_failed loop.stands_still loop.goes_on job.overdue memory.full memory.recovered
+ * schedule.fired schedule.skipped schedule.missed schedule.failed schedule.set schedule.ended
+ * schedule.paused schedule.resumed schedule.broken
  */
 struct event {
     const char *name;
@@ -98,11 +100,14 @@ struct event {
     job_id id; /* 0: not about a job */
     struct slice type, queue, worker;
     uint16_t attempt;
-    wall_ms run_at;       /* job.failed, job.snoozed; queue.paused and type.paused: when it ends by itself */
-    struct slice by;      /* who: queue.paused, type.paused */
-    struct slice message; /* of an error, a warning; free text */
-    double fraction;      /* job.progress, bulk.progress; below 0: none */
-    uint64_t count;       /* bulk.*, keep.evicted, dead.archived */
+    wall_ms run_at;        /* job.failed, job.snoozed; queue.paused and type.paused: when it ends by itself */
+    struct slice by;       /* who: queue.paused, type.paused */
+    struct slice message;  /* of an error, a warning; free text */
+    struct slice schedule; /* schedule.* */
+    wall_ms planned_at;    /* the moment that was decided; 0: none */
+    const char *outcome;   /* what became of it; NULL: nothing */
+    double fraction;       /* job.progress, bulk.progress; below 0: none */
+    uint64_t count;        /* bulk.*, keep.evicted, dead.archived */
 };
 struct event_listener {
     struct event_listener *next, *prev; /* dispatch's */
@@ -142,6 +147,35 @@ void dispatch_bulk(struct dispatch *d, struct bulk *bulk);
 bool dispatch_bulk_stop(struct dispatch *d, uint64_t no);
 /* The bulk steps under way, in order; NULL ends. */
 const struct bulk *dispatch_bulk_next(struct dispatch *d, const struct bulk *after);
+
+/* ---- schedules -------------------------------------------------------------------------------------------- */
+
+/*
+ * Before a STORE_SCHEDULE is submitted: reads SET's definition and plans its first moment, and what RESUME passes over.
+ * op->op.now is the moment. BADARG names key, field and column.
+ */
+enum mq_code dispatch_schedule_fill(struct dispatch *d, struct op_schedule *op, struct mq_err *err);
+
+/* A job of this entry, now. NOTFOUND; SCRIPT: the entry is broken; what a push is refused with. */
+struct schedule_run {
+    struct slice name; /* the caller's until done */
+    void (*done)(struct schedule_run *run);
+    void *owner;
+    /* answers */
+    enum mq_code code;
+    struct mq_err err;
+    job_id id;
+};
+enum mq_code dispatch_schedule_run(struct dispatch *d, struct schedule_run *run, struct mq_err *err);
+
+/* Why an entry does not fire; NULL: it may. */
+const char *dispatch_schedule_trouble(struct dispatch *d, struct slice name);
+/* Entries of the file that were never good: the store does not have them. False past the last. */
+bool dispatch_schedule_broken(struct dispatch *d, unsigned index, struct slice *name, const char **why);
+/* Its next moments, *count at most; answers how many there are. NOTFOUND, SCRIPT. */
+#define SCHEDULE_NEXT_MAX 1000
+enum mq_code dispatch_schedule_next(struct dispatch *d, struct slice name, wall_ms *out, unsigned *count,
+                                    struct mq_err *err);
 
 /* ---- looking ---------------------------------------------------------------------------------------------- */
 
@@ -198,6 +232,8 @@ struct dispatch_stats {
     unsigned dead_percent;         /* of their limit; 0: none */
     unsigned workers, slots, busy; /* now */
     unsigned fetchers, waiters, listeners;
+    uint64_t ticks[TICK_OUTCOMES];        /* moments of schedules, by what became of them */
+    unsigned schedules, schedules_broken; /* now */
     unsigned outcomes_waiting; /* how jobs ended: told by workers, and not on disk, for it is full */
     unsigned queues_unserved;  /* they have jobs, and nobody asks for them */
 };

@@ -302,6 +302,34 @@ static void on_sweep(struct dispatch *d, const struct store_op *op)
         tell_pause_over(d, &sweep->ended[i], op);
 }
 
+static void on_schedule(struct dispatch *d, const struct store_op *op)
+{
+    schedules_committed(d, (const struct op_schedule *)op);
+}
+
+/* The job before it was in the way, and was cancelled. */
+static void tell_replaced(struct dispatch *d, const struct op_tick *tick)
+{
+    struct event event =
+        event_of(d, tick->holds ? "job.cancelling" : "job.cancelled", tick->before, &tick->op);
+    if (d->listeners)
+        dispatch_emit(d, &event);
+    if (tick->holds)
+        worker_cancel(d, tick->before, tick->holds, d->now);
+    else
+        waiters_tell(d, tick->before, JOB_CANCELLED);
+}
+
+static void on_tick(struct dispatch *d, const struct store_op *op)
+{
+    const struct op_tick *tick = (const struct op_tick *)op;
+    if (tick->outcome == TICK_REPLACED)
+        tell_replaced(d, tick);
+    if (tick_made_job(tick->outcome))
+        on_push(d, &tick->push->op);
+    schedules_ticked(d, tick);
+}
+
 static void on_group(struct dispatch *d, const struct store_op *op)
 {
     const struct op_group *group = (const struct op_group *)op;
@@ -329,7 +357,8 @@ static void (*const on_verb[STORE_VERBS])(struct dispatch *, const struct store_
     [STORE_DELETE] = on_step,         [STORE_RESCHEDULE] = on_step, [STORE_PROMOTE] = on_step,
     [STORE_EDIT] = on_step,           [STORE_MANY] = on_many,       [STORE_QUEUE] = on_queue,
     [STORE_SWEEP] = on_sweep,         [STORE_GROUP] = on_group,     [STORE_TYPE] = on_type,
-    [STORE_TAKE_BACK] = on_take_back, [STORE_EXTEND] = on_extend,
+    [STORE_TAKE_BACK] = on_take_back, [STORE_EXTEND] = on_extend,   [STORE_SCHEDULE] = on_schedule,
+    [STORE_TICK] = on_tick,
 };
 
 void events_of_commit(struct dispatch *d, const struct store_op *op)

@@ -285,6 +285,32 @@ bool letters_swept(struct sweep *sweep);
 /* How full the dead letters are, in percent of their limit. */
 void letters_level(struct dispatch *d, unsigned percent);
 
+/* ---- schedules: entries.c, ticker.c, file.c, schedules.c; see entries.h ------------------------------------- */
+
+struct entry;
+struct schedules {
+    struct entry *entries; /* by name */
+    struct entry **agenda; /* a heap: the next moment is first */
+    unsigned agenda_count, agenda_cap;
+    struct entry *resting;
+    json_t *file;                  /* what schedules.lua says */
+    unsigned applying;             /* changes that the file asks for, under way */
+    bool loaded, on;               /* the store's entries are known; the file's too: moments are decided */
+    wall_ms step_from, step_until; /* the last step of the wall clock that was seen */
+};
+void schedules_load(struct dispatch *d);
+void schedules_loaded(struct dispatch *d);
+void schedules_apply_file(struct dispatch *d);
+void schedules_boot(struct dispatch *d); /* @reboot */
+void schedules_tick(struct dispatch *d);
+wall_ms schedules_next(const struct dispatch *d);
+mono_ms schedules_next_rest(const struct dispatch *d);
+void schedules_stepped(struct dispatch *d, wall_ms from, wall_ms until);
+void schedules_committed(struct dispatch *d, const struct op_schedule *op);
+void schedules_ticked(struct dispatch *d, const struct op_tick *op);
+void schedules_count(const struct dispatch *d, struct dispatch_stats *out);
+void schedules_free(struct dispatch *d);
+
 /* One store operation of dispatch's own that nobody waits for: freed when done; a refusal is logged. */
 void submit_own(struct dispatch *d, struct store_op *op);
 
@@ -307,6 +333,7 @@ struct dispatch {
     struct event_listener *listeners;
     struct bulk *bulks;
     uint64_t bulk_last;
+    struct schedules schedules;
     wall_ms next_sweep[SWEEPS]; /* by op_sweep.what */
     bool sweeping[SWEEPS];
     struct store_op *again, **again_end; /* to be asked again at again_at */

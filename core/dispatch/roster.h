@@ -6,6 +6,7 @@
 #ifndef MOONQ_DISPATCH_ROSTER_H
 #define MOONQ_DISPATCH_ROSTER_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/clock.h"
@@ -68,6 +69,13 @@ struct store_listener dispatch_store_listener(struct dispatch *d);
 
 /* What handlers declare. Replaces all; strings are copied. `count` orders, each with `type` set. */
 void dispatch_set_types(struct dispatch *d, const struct push_order *types, unsigned count);
+
+/*
+ * What schedules.lua says: an array of { name, definition } or { name, error }, a copy is kept. At a start before
+ * dispatch_start_schedules, which reads what the store has; from then on entries fire.
+ */
+void dispatch_set_schedules(struct dispatch *d, json_t *file);
+void dispatch_start_schedules(struct dispatch *d, wall_ms wall);
 
 /* Pools by name; a pool that is not named any more gets no more jobs. Copied. */
 void dispatch_set_pools(struct dispatch *d, const struct pool_settings *pools, unsigned count);

@@ -19,9 +19,8 @@ static bool is_type(const struct call *call)
 
 /* ---- options ---------------------------------------------------------------------------------------------- */
 
-static enum mq_code read_option(struct call *call, struct options *options, struct mq_err *err)
+static enum mq_code read_option(struct pause_words *pause, struct options *options, struct mq_err *err)
 {
-    struct pause_call *pause = CALL_OP(call, struct pause_call);
     enum mq_code code = options_value(options, err);
     if (code != MQ_OK)
         return code;
@@ -41,39 +40,39 @@ static bool is_known(const struct options *options)
            options_is(options, "UNTIL");
 }
 
-static enum mq_code read_options(struct call *call, unsigned from, struct mq_err *err)
+enum mq_code pause_read_words(struct call *call, struct pause_words *words, unsigned from, struct mq_err *err)
 {
-    const struct pause_call *pause = CALL_OP(call, struct pause_call);
     struct options options =
         options_of("PAUSE", "REASON BY FOR UNTIL", call->args + from, call->count - from);
     enum mq_code code = MQ_OK;
     while (code == MQ_OK && options_next(&options))
-        code = is_known(&options) ? read_option(call, &options, err) : options_unknown(&options, err);
-    if (code == MQ_OK && pause->for_ms && pause->until)
+        code = is_known(&options) ? read_option(words, &options, err) : options_unknown(&options, err);
+    if (code == MQ_OK && words->for_ms && words->until)
         code = mq_fail(err, MQ_BADARG, "PAUSE: FOR and UNTIL exclude each other");
     return code;
 }
 
 /* ---- PAUSE, RESUME ---------------------------------------------------------------------------------------- */
 
+enum mq_code pause_end(const struct pause_words *words, wall_ms now, wall_ms *until, struct mq_err *err)
+{
+    *until = words->for_ms ? now + words->for_ms : words->until ? words->until : WALL_NEVER;
+    if (*until > now)
+        return MQ_OK;
+    return mq_fail(err, MQ_BADARG, "PAUSE: UNTIL has passed already");
+}
+
 /* The end of FOR counts from the moment of the change: in a MULTI, that of EXEC. */
 static enum mq_code fill_end(struct call *call, struct mq_err *err)
 {
     struct pause_call *pause = CALL_OP(call, struct pause_call);
-    wall_ms until = pause->for_ms ? call->now + pause->for_ms : pause->until ? pause->until : WALL_NEVER;
-    if (until <= call->now)
-        return mq_fail(err, MQ_BADARG, "PAUSE: UNTIL has passed already");
-    if (call->op->verb == STORE_TYPE)
-        pause->type.until = until;
-    else
-        pause->queue.until = until;
-    return MQ_OK;
+    wall_ms *until = call->op->verb == STORE_TYPE ? &pause->type.until : &pause->queue.until;
+    return pause_end(&pause->words, call->now, until, err);
 }
 
-static struct slice actor(struct call *call)
+struct slice pause_actor(struct call *call, const struct pause_words *words)
 {
-    struct pause_call *pause = CALL_OP(call, struct pause_call);
-    return pause->by.len ? pause->by : peer_name(call->conn, call_memory(call, ACTOR_BYTES));
+    return words->by.len ? words->by : peer_name(call->conn, call_memory(call, ACTOR_BYTES));
 }
 
 static enum mq_code change_type(struct call *call, bool resume, struct mq_err *err)
@@ -94,13 +93,13 @@ enum mq_code cmd_pause(struct call *call, struct mq_err *err)
 {
     struct pause_call *pause = CALL_OP(call, struct pause_call);
     bool type = is_type(call);
-    enum mq_code code = read_options(call, type ? 2 : 1, err);
+    enum mq_code code = pause_read_words(call, &pause->words, type ? 2 : 1, err);
     if (code == MQ_OK)
         code = type ? change_type(call, false, err) : queue_change(call, &pause->queue, QUEUE_PAUSE, err);
     if (code != MQ_OK)
         return code;
-    *(type ? &pause->type.reason : &pause->queue.reason) = pause->reason;
-    *(type ? &pause->type.by : &pause->queue.by) = actor(call);
+    *(type ? &pause->type.reason : &pause->queue.reason) = pause->words.reason;
+    *(type ? &pause->type.by : &pause->queue.by) = pause_actor(call, &pause->words);
     call->fill = fill_end;
     return MQ_OK;
 }

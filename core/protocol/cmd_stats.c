@@ -79,6 +79,24 @@ static void add_clients(struct figures *figures, const struct protocol *p)
     section_end(figures, begin, "Clients");
 }
 
+/* Moments since the start of this server, by what became of them. */
+static void add_schedules(struct figures *figures, const struct dispatch_stats *stats)
+{
+    static const char *const names[TICK_OUTCOMES] = {
+        [TICK_FIRED] = "ticks_fired",   [TICK_CAUGHT_UP] = "ticks_caught_up",
+        [TICK_WAITED] = "ticks_waited", [TICK_REPLACED] = "ticks_replaced",
+        [TICK_RUN] = "ticks_run",       [TICK_SKIPPED] = "ticks_skipped",
+        [TICK_MISSED] = "ticks_missed", [TICK_MERGED] = "ticks_merged",
+        [TICK_PAUSED] = "ticks_paused", [TICK_FAILED] = "ticks_failed",
+    };
+    unsigned begin = section(figures);
+    add(figures, "schedules", stats->schedules);
+    add(figures, "schedules_broken", stats->schedules_broken);
+    for (int i = TICK_FIRED; i < TICK_OUTCOMES; i++)
+        add(figures, names[i], (int64_t)stats->ticks[i]);
+    section_end(figures, begin, "Schedules");
+}
+
 static void add_dispatch(struct figures *figures, struct dispatch *d)
 {
     struct dispatch_stats stats;
@@ -108,6 +126,7 @@ static void add_dispatch(struct figures *figures, struct dispatch *d)
     add(figures, "late_p99", late_quantile(&stats.late, 0.99));
     add(figures, "late_max", stats.late.max_ms);
     section_end(figures, begin, "Workers");
+    add_schedules(figures, &stats);
 }
 
 static void add_jobs(struct figures *figures, const struct op_queues *op)

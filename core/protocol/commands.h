@@ -68,16 +68,39 @@ command_answer answer_queues;
 enum mq_code queue_change(struct call *call, struct op_queue *op, int change, struct mq_err *err);
 
 /* cmd_pause.c */
+struct pause_words {
+    int64_t for_ms; /* 0: no FOR */
+    wall_ms until;  /* 0: no UNTIL */
+    struct slice reason, by;
+};
 struct pause_call {
     union {
         struct op_queue queue;
         struct op_type type;
     };
-    int64_t for_ms; /* 0: no FOR */
-    wall_ms until;  /* 0: no UNTIL */
-    struct slice reason, by;
+    struct pause_words words;
 };
 command_run cmd_pause, cmd_resume, cmd_pauses;
+/* For CRON PAUSE too: the options behind `from`; the end, and who pauses. */
+enum mq_code pause_read_words(struct call *call, struct pause_words *words, unsigned from,
+                              struct mq_err *err);
+enum mq_code pause_end(const struct pause_words *words, wall_ms now, wall_ms *until, struct mq_err *err);
+struct slice pause_actor(struct call *call, const struct pause_words *words);
+
+/* cmd_cron.c */
+struct cron_call {
+    union {
+        struct op_schedule op;
+        struct op_schedules look;
+        struct op_ticks ticks;
+        struct schedule_run run;
+    };
+    struct pause_words words;
+    char *definition; /* CRON SET */
+};
+command_run cmd_cron_set, cmd_cron_get, cmd_cron_delete, cmd_cron_pause, cmd_cron_resume, cmd_cron_run,
+    cmd_cron_history, cmd_cron_next, cmd_schedules;
+command_answer answer_cron_entry, answer_cron_get, answer_cron_run, answer_cron_history, answer_schedules;
 command_answer answer_pauses;
 
 /* cmd_stats.c */

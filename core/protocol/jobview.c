@@ -69,6 +69,21 @@ static void add_terms(struct reply *reply, const struct job_view *view)
     reply_int(reply, status->late_ms);
 }
 
+/* The cron entry that made it, and the moment that it stands for. */
+static void add_schedule(struct reply *reply, const struct job_spec *spec)
+{
+    reply_bulk(reply, SLICE("schedule"));
+    if (!spec->schedule.len) {
+        reply_null(reply);
+        return;
+    }
+    reply_map(reply, 2);
+    reply_bulk(reply, SLICE("name"));
+    reply_bulk(reply, spec->schedule);
+    reply_bulk(reply, SLICE("planned_at"));
+    reply_moment(reply, spec->planned_at);
+}
+
 void jobview_add(struct reply *reply, const struct job_view *view)
 {
     reply_bulk(reply, SLICE("id"));
@@ -93,6 +108,7 @@ void jobview_add(struct reply *reply, const struct job_view *view)
     reply_maybe(reply, view->spec.meta);
     reply_bulk(reply, SLICE("tags"));
     reply_tags(reply, view->spec.tags);
+    add_schedule(reply, &view->spec);
     add_times(reply, view);
     add_holding(reply, &view->status);
     add_terms(reply, view);

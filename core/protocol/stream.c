@@ -68,6 +68,11 @@ static void write_event(struct buf *line, const struct event *event)
         add_number(line, ",\"attempt\":", event->attempt);
     if (event->run_at && event->run_at != WALL_NEVER)
         add_number(line, ",\"run_at\":", event->run_at);
+    add_text(line, ",\"schedule\":", event->schedule);
+    if (event->planned_at)
+        add_number(line, ",\"planned_at\":", event->planned_at);
+    if (event->outcome)
+        add_text(line, ",\"outcome\":", slice_of(event->outcome));
     add_text(line, ",\"message\":", event->message);
     add_text(line, ",\"by\":", event->by);
     if (event->fraction >= 0 && (strstr(event->name, "progress")))

@@ -344,6 +344,25 @@ const struct command commands[] = {
         .since = "0.1",
     },
     {
+        .name = "SCHEDULES",
+        .args = "[AFTER name] [LIMIT n] [ENDED]",
+        .max = -1,
+        .flags = CMD_READ,
+        .group = GROUP_INSPECT,
+        .op_bytes = sizeof(struct cron_call),
+        .run = cmd_schedules,
+        .answer = answer_schedules,
+        .summary = "The cron entries, by name.",
+        .reply = "a map: `schedules`, an array of maps as CRON GET answers them; `after`, the name to go on "
+                 "with, or "
+                 "null. Entries of schedules.lua that were never good come last, with their `trouble` only",
+        .options = "AFTER name|go on behind this one\n"
+                   "LIMIT n|at most so many (100; 1000)\n"
+                   "ENDED|those, too, of which only the ledger is left\n",
+        .errors = "BADARG",
+        .since = "0.1",
+    },
+    {
         .name = "WORKERS",
         .args = "",
         .flags = CMD_READ,
@@ -679,6 +698,169 @@ const struct command commands[] = {
             "Take a unique key from its holder, which goes on without it. Who waits for it has it then.",
         .reply = "a map: `key`, `type`, `released` (who had it), `holder` (who has it now, or null)",
         .options = "TYPE type|of this job type; needed if jobs of several types hold the key\n",
+        .errors = "BADARG NOTFOUND",
+        .since = "0.1",
+    },
+    {
+        .name = "CRON",
+        .args = "SET | GET | DELETE | PAUSE | RESUME | RUN | NEXT | HISTORY name ...",
+        .min = 1,
+        .max = -1,
+        .flags = CMD_CONTAINER,
+        .group = GROUP_CONTROL,
+        .summary = "Cron entries; SCHEDULES lists them, docs/cron.md explains them.",
+        .reply = "see its subcommands",
+        .errors = "BADARG",
+        .since = "0.1",
+    },
+    {
+        .name = "CRON SET",
+        .args = "name expression type args [OPTION value ...]",
+        .min = 4,
+        .max = -1,
+        .flags = CMD_CHANGE,
+        .group = GROUP_CONTROL,
+        .op_bytes = sizeof(struct cron_call),
+        .run = cmd_cron_set,
+        .answer = answer_cron_entry,
+        .summary = "Push a job of this type at each moment that the expression names. Setting it again "
+                   "changes it; a "
+                   "pause, the ledger and, if the times are the same, the next moment stay.",
+        .reply = "the entry, as CRON GET",
+        .options =
+            "TZ zone|of the expression, an IANA name (UTC)\n"
+            "START time|no moment before\n"
+            "END time|no moment after\n"
+            "MAX n|after so many jobs it is over\n"
+            "JITTER duration|each job starts up to so much later, always the same for the same moment\n"
+            "CATCH_UP skip or once or all|of moments that were missed (once)\n"
+            "WITHIN duration|how long after its moment a job is still pushed (5m; with all 1d)\n"
+            "MOST n|with CATCH_UP all: at most so many jobs at once (100; 500)\n"
+            "OVERLAP allow or skip or queue or replace|when the job before has not ended (allow)\n"
+            "LEDGER n|rows of the ledger to keep (1000; 10000)\n"
+            "QUEUE PRIORITY ATTEMPTS TIMEOUT LEASE EXPIRES KEEP TAGS META|of each job, as with PUSH\n",
+        .errors = "BADARG CONFLICT FULL TOOBIG NOSPACE BUSY",
+        .example = "> CRON SET nightly '@every 24h' report.daily '{\"to\":\"ana\"}' OVERLAP skip\n",
+        .since = "0.1",
+    },
+    {
+        .name = "CRON GET",
+        .args = "name",
+        .min = 1,
+        .max = 1,
+        .flags = CMD_READ,
+        .group = GROUP_INSPECT,
+        .op_bytes = sizeof(struct cron_call),
+        .run = cmd_cron_get,
+        .answer = answer_cron_get,
+        .summary = "One cron entry.",
+        .reply = "a map: `name`, `definition` (JSON), `source` (`file` or `command`), `state` (`active`, "
+                 "`paused`, "
+                 "`broken`, `done` or `ended`), `trouble`, `next`, `last`, `job` (the newest), `since`, "
+                 "`fired`, `reason`, "
+                 "`by`, `until` (of a pause), `counts` (a map: moments by what became of them)",
+        .errors = "BADARG NOTFOUND",
+        .since = "0.1",
+    },
+    {
+        .name = "CRON DELETE",
+        .args = "name [LEDGER]",
+        .min = 1,
+        .max = 2,
+        .flags = CMD_CHANGE,
+        .group = GROUP_CONTROL,
+        .op_bytes = sizeof(struct cron_call),
+        .run = cmd_cron_delete,
+        .answer = answer_ok,
+        .summary = "End an entry that CRON SET has made. Its ledger stays, or goes too.",
+        .reply = "`OK`",
+        .options = "LEDGER|the ledger, too, and all memory of which moments are decided\n",
+        .errors = "BADARG NOTFOUND CONFLICT",
+        .since = "0.1",
+    },
+    {
+        .name = "CRON PAUSE",
+        .args = "name [REASON text] [BY name] [FOR duration | UNTIL time]",
+        .min = 1,
+        .max = -1,
+        .flags = CMD_CHANGE,
+        .group = GROUP_CONTROL,
+        .op_bytes = sizeof(struct cron_call),
+        .run = cmd_cron_pause,
+        .answer = answer_cron_entry,
+        .summary = "An entry makes no jobs; its moments pass, and are not caught up.",
+        .reply = "the entry, as CRON GET",
+        .options = "REASON text|shown by CRON GET; at most 200 bytes\n"
+                   "BY name|who pauses; else the user whose process is connected\n"
+                   "FOR duration|it ends by itself after this time\n"
+                   "UNTIL time|it ends by itself at this moment. Excludes FOR\n",
+        .errors = "BADARG NOTFOUND",
+        .since = "0.1",
+    },
+    {
+        .name = "CRON RESUME",
+        .args = "name",
+        .min = 1,
+        .max = 1,
+        .flags = CMD_CHANGE,
+        .group = GROUP_CONTROL,
+        .op_bytes = sizeof(struct cron_call),
+        .run = cmd_cron_resume,
+        .answer = answer_cron_entry,
+        .summary = "End CRON PAUSE.",
+        .reply = "the entry, as CRON GET",
+        .errors = "BADARG NOTFOUND CONFLICT BUSY",
+        .since = "0.1",
+    },
+    {
+        .name = "CRON RUN",
+        .args = "name",
+        .min = 1,
+        .max = 1,
+        .flags = CMD_CHANGE,
+        .group = GROUP_CONTROL,
+        .op_bytes = sizeof(struct cron_call),
+        .run = cmd_cron_run,
+        .answer = answer_cron_run,
+        .summary = "A job of this entry now, whatever its overlap or a pause say; the ledger says `run`.",
+        .reply = "the job's id",
+        .errors = "BADARG NOTFOUND SCRIPT FULL BUSY NOSPACE",
+        .since = "0.1",
+    },
+    {
+        .name = "CRON NEXT",
+        .args = "name [COUNT n]",
+        .min = 1,
+        .max = 3,
+        .flags = CMD_READ,
+        .group = GROUP_INSPECT,
+        .run = cmd_cron_next,
+        .summary = "The next moments of an entry.",
+        .reply = "an array of unix milliseconds",
+        .options = "COUNT n|so many (10; 1000)\n",
+        .errors = "BADARG NOTFOUND SCRIPT",
+        .since = "0.1",
+    },
+    {
+        .name = "CRON HISTORY",
+        .args = "name [BEFORE row] [LIMIT n]",
+        .min = 1,
+        .max = -1,
+        .flags = CMD_READ,
+        .group = GROUP_INSPECT,
+        .op_bytes = sizeof(struct cron_call),
+        .run = cmd_cron_history,
+        .answer = answer_cron_history,
+        .summary = "The ledger of an entry, newest first: what became of its moments.",
+        .reply = "a map: `ticks`, an array of maps: `row`, `outcome` (`fired`, `caught_up`, `waited`, "
+                 "`replaced`, `run`, "
+                 "`skipped`, `missed`, `merged`, `paused`, `failed`), `planned`, `until` and `count` (of a "
+                 "row that stands "
+                 "for several moments), `more` (at least so many), `at`, `job` (of `skipped`: the one in "
+                 "whose way it would "
+                 "have been), `note`; and `before`, the row to go on with, or null",
+        .options = "BEFORE row|go on before this row\n"
+                   "LIMIT n|at most so many (100; 1000)\n",
         .errors = "BADARG NOTFOUND",
         .since = "0.1",
     },

@@ -136,6 +136,21 @@ static void field_pushed_at(lua_State *L, struct task *task)
     lua_pushnumber(L, (double)task->spec.pushed_at / 1000);
 }
 
+/* { name, planned_at } of the cron entry that made it; nil for any other job. */
+static void field_schedule(lua_State *L, struct task *task)
+{
+    const struct job_spec *spec = &task->spec;
+    if (!spec->schedule.len) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_createtable(L, 0, 2);
+    lua_pushlstring(L, spec->schedule.at, spec->schedule.len);
+    lua_setfield(L, -2, "name");
+    lua_pushnumber(L, (double)spec->planned_at / 1000);
+    lua_setfield(L, -2, "planned_at");
+}
+
 static void field_inputs(lua_State *L, struct task *task)
 {
     (void)task;
@@ -150,7 +165,7 @@ static struct job_field {
     {"queue", field_queue},     {"attempt", field_attempt},     {"max_attempts", field_max_attempts},
     {"crashes", field_crashes}, {"meta", field_meta},           {"token", field_token},
     {"tags", field_tags},       {"pushed_at", field_pushed_at}, {"priority", field_priority},
-    {"inputs", field_inputs},
+    {"inputs", field_inputs},   {"schedule", field_schedule},
 };
 
 /* job[key]: a method of job.lua, or a field. Upvalue 1: by name, the method, or the address of the field's row. */

@@ -280,6 +280,7 @@ static void assemble(struct server *server, json_t *app)
     store_attach(server->store, &listener, wake_loop, server);
     dispatch_set_pools(server->dispatch, server->config.pools, server->config.pool_count);
     app_set_types(server->dispatch, app);
+    dispatch_set_schedules(server->dispatch, json_object_get(app, "schedules"));
 }
 
 void server_recovered(struct server *server)
@@ -288,6 +289,7 @@ void server_recovered(struct server *server)
     app_set_limits(server->dispatch, &server->config);
     if (server->stopping)
         return;
+    dispatch_start_schedules(server->dispatch, clock_wall());
     fleet_start(server->fleet, &server->config);
 }
 

@@ -643,6 +643,7 @@ struct op_tick {
     wall_ms next; /* the next planned moment, later than row.until; WALL_NEVER */
     enum overlap overlap; /* of those that make a job, but RUN */
     uint32_t keep;        /* rows that the ledger keeps */
+    uint64_t fired_max;   /* after so many jobs nothing is planned any more; 0: no limit */
     struct op_push *push; /* of those that make a job; its spec.schedule is filled in by the caller */
     /* answers; the view in op.memory */
     enum tick_outcome outcome;   /* SKIPPED or REPLACED, where the overlap says so */

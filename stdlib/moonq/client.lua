@@ -108,6 +108,12 @@ local filter_options = {
   { "older", duration }, { "newer", duration },
 }
 local pause_options = { { "reason", as_is }, { "by", as_is }, { "for", duration }, { "until", as_is } }
+local cron_options = {
+  { "tz", as_is }, { "start", as_is }, { "end", as_is }, { "max", as_is }, { "jitter", duration },
+  { "catch_up", as_is }, { "within", duration }, { "most", as_is }, { "overlap", as_is }, { "ledger", as_is },
+  { "queue", as_is }, { "priority", as_is }, { "attempts", as_is }, { "timeout", duration }, { "lease", duration },
+  { "expires", duration }, { "keep", duration }, { "tags", joined }, { "meta", json_object },
+}
 local release_options = { { "reason", as_is }, { "by", as_is } }
 local page_options = { { "limit", as_is }, { "order", as_is }, { "cursor", as_is } }
 
@@ -697,6 +703,77 @@ end
 --- What is paused: { what ("queue" or "type"), name, reason, by, since, until }.
 function Client:pauses()
   return self:call("PAUSES")
+end
+
+--- Sets a cron entry: a job of this type at each moment that the expression names. docs/cron.md.
+---
+--- Raises: BADARG with field and column, CONFLICT if schedules.lua has it, FULL, TOOBIG.
+---@param name string
+---@param expression string          "0 9 * * 1-5", "@every 90s"
+---@param job_type string
+---@param args? table                {} by default
+---@param opts? table                tz, start, end, max, jitter, catch_up, within, most, overlap, ledger; those of push
+---@return table entry               as `schedule` returns it
+function Client:set_schedule(name, expression, job_type, args, opts)
+  local words = { "CRON", "SET", name, expression, job_type, args == nil and "{}" or json_object(args) }
+  return self:call(unpack(add_options(words, opts or {}, cron_options)))
+end
+
+--- A cron entry: name, definition (a text, JSON), source, state, trouble, next, last, job, since, fired, counts,
+--- reason, by, until.
+---
+--- Raises: NOTFOUND.
+function Client:schedule(name)
+  return self:call("CRON", "GET", name)
+end
+
+--- A page of cron entries, by name: { schedules = { ... }, after = name of the last, or nil }.
+---@param opts? { after?: string, limit?: integer, ended?: boolean }
+function Client:schedules(opts)
+  opts = opts or {}
+  local words = add_options({ "SCHEDULES" }, { after = opts.after, limit = opts.limit },
+    { { "after", as_is }, { "limit", as_is } })
+  if opts.ended then
+    words[#words + 1] = "ENDED"
+  end
+  return self:call(unpack(words))
+end
+
+--- Ends an entry that was set by `set_schedule`; its ledger stays, or goes too.
+---@param with_ledger? boolean
+function Client:delete_schedule(name, with_ledger)
+  if with_ledger then
+    return self:call("CRON", "DELETE", name, "LEDGER")
+  end
+  return self:call("CRON", "DELETE", name)
+end
+
+---@param opts? moonq.PauseOptions
+function Client:pause_schedule(name, opts)
+  return self:call(unpack(add_options({ "CRON", "PAUSE", name }, opts or {}, pause_options)))
+end
+
+function Client:resume_schedule(name)
+  return self:call("CRON", "RESUME", name)
+end
+
+--- Pushes a job of the entry now.
+---@return string id
+function Client:run_schedule(name)
+  return self:call("CRON", "RUN", name)
+end
+
+--- Its next moments, in unix milliseconds.
+---@param count? integer   10 by default
+function Client:next_moments(name, count)
+  return self:call("CRON", "NEXT", name, "COUNT", count or 10)
+end
+
+--- A page of the ledger, newest first: { ticks = { { row, outcome, planned, at, job, ... } }, before = row, or nil }.
+---@param opts? { before?: integer, limit?: integer }
+function Client:history(name, opts)
+  return self:call(unpack(add_options({ "CRON", "HISTORY", name }, opts or {},
+    { { "before", as_is }, { "limit", as_is } })))
 end
 
 --- Refuses pushes to a queue, runs what is there.

@@ -15,6 +15,8 @@
 ---@field tags string[]
 ---@field pushed_at number     seconds since 1970
 ---@field priority integer     0 first, 9 last
+---@field schedule? { name: string, planned_at: number }   the cron entry that made it, and the moment that it stands
+---                            for (seconds since 1970), which is not always the moment at which it runs
 ---@field inputs table         results of the jobs that it waited for
 local Job = {}
 

@@ -200,21 +200,18 @@ void tick_run(struct machine *m, struct store_op *head)
     if (head->code != MQ_OK)
         return;
     struct tick_row row = op->row;
-    row.outcome = op->outcome;
     row.at = head->now;
     row.job = JOB_ID_NONE;
     if (row.note.len > TICK_NOTE_MAX)
         row.note.len = TICK_NOTE_MAX;
-    if (tick_made_job(op->outcome)) {
+    if (tick_made_job(op->outcome))
         push_job(m, op, &view);
-        row.job = op->push->id;
-    } else if (op->before != JOB_ID_NONE) {
-        row.job = op->before; /* in whose way it would have been */
-    }
-    if (op->outcome != TICK_RUN)
+    row.outcome = op->outcome;
+    row.job = tick_made_job(op->outcome) ? op->push->id : op->before; /* in whose way it would have been */
+    if (op->row.outcome != TICK_RUN)
         view.last = row.until;
     if (is_planned(op))
-        view.planned = op->next;
+        view.planned = op->fired_max && view.fired >= op->fired_max ? WALL_NEVER : op->next;
     tick_note(m, &view, &row, op->keep);
     schedule_answer(head, &op->view, &view);
     schedule_write(m, &view);

@@ -53,7 +53,7 @@ end
 -- A fraction is a text in RESP2.
 local job = map({
   tags = list(), attempts = list(map()), log = list(map()), cancelling = truth, parked = truth, held = truth,
-  progress = tonumber,
+  progress = tonumber, schedule = map(),
 })
 local step = map({ signalled = truth })
 local bulk = map({ stopped = truth, jobs = list() })
@@ -63,6 +63,12 @@ local released = list(map({ released = truth }))
 local function by_id_or_filter(words)
   return tostring(words[2]):upper() == "WHERE" and bulk or step
 end
+
+local schedule = map({ counts = map() })
+local cron = {
+  SET = schedule, GET = schedule, PAUSE = schedule, RESUME = schedule,
+  NEXT = list(), HISTORY = map({ ticks = list(map({ more = truth })) }),
+}
 
 local function always(shape)
   return function()
@@ -111,6 +117,10 @@ local rows = {
   PURGE = always(bulk),
   BULK = function(words)
     return tostring(words[2]):upper() == "LIST" and list(bulk) or nil
+  end,
+  SCHEDULES = always(map({ schedules = list(schedule) })),
+  CRON = function(words)
+    return cron[tostring(words[2]):upper()]
   end,
   CONFIG = function(words)
     return tostring(words[2]):upper() == "GET" and map() or nil

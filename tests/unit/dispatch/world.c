@@ -75,19 +75,62 @@ static void set_types(struct world *w)
     dispatch_set_types(w->d, types, 2);
 }
 
-struct world *world_new(unsigned workers, unsigned slots)
+/* The server's start, as far as dispatch sees it. */
+static void start(struct world *w)
 {
-    struct world *w = calloc(1, sizeof *w);
     struct mq_err err;
     struct dispatch_host host = {
         .owner = w, .write = host_write, .kill = host_kill, .ready = host_ready, .chance = host_chance};
     struct pool_queue any = {(char *)"*", 1};
-    struct pool_settings pool = {
-        .name = (char *)"default", .workers = workers, .slots = slots, .queues = &any, .queue_count = 1};
+    struct pool_settings pool = {.name = (char *)"default",
+                                 .workers = w->worker_count,
+                                 .slots = w->slots,
+                                 .queues = &any,
+                                 .queue_count = 1};
+    assert_int_equal(MQ_OK, store_open(&w->store, &w->store_settings, &err));
+    w->d = dispatch_new(w->store, &host, &w->settings);
+    struct store_listener listener = dispatch_store_listener(w->d);
+    store_attach(w->store, &listener, wake, w);
+    dispatch_set_pools(w->d, &pool, 1);
+    set_types(w);
+    w->listener = (struct event_listener){.event = on_event, .owner = w};
+    dispatch_listen(w->d, &w->listener);
+    world_turn(w);
+    for (unsigned i = 0; i < w->worker_count; i++) {
+        char name[32];
+        struct fake_worker *fake = &w->workers[i];
+        snprintf(name, sizeof name, "default.%u", i);
+        fake->page = calloc(1, sizeof *fake->page);
+        fake->worker = dispatch_worker_new(w->d, "default", name, 1000 + (int)i, w->slots, fake->page, fake,
+                                           w->wall, w->now);
+        dispatch_worker_ready(w->d, fake->worker, w->now);
+    }
+}
+
+static void stop(struct world *w)
+{
+    world_turn(w);
+    for (unsigned i = 0; i < w->worker_count; i++) {
+        if (w->workers[i].worker) {
+            dispatch_worker_lost(w->d, w->workers[i].worker, "test", true, w->wall);
+            dispatch_worker_free(w->d, w->workers[i].worker);
+        }
+        free(w->workers[i].page);
+    }
+    dispatch_unlisten(w->d, &w->listener);
+    store_close(w->store);
+    dispatch_free(w->d);
+}
+
+struct world *world_new(unsigned workers, unsigned slots)
+{
+    struct world *w = calloc(1, sizeof *w);
     strcpy(w->dir, "/tmp/moonq-dispatch-XXXXXX");
     assert_non_null(mkdtemp(w->dir));
     w->wall = 1800000000000;
     w->now = 1000;
+    w->worker_count = workers;
+    w->slots = slots;
     w->store_settings = (struct store_settings){
         .dir = w->dir, .map_bytes = 16 << 20, .dead_keep_ms = 86400000, .crash_limit = 3, .nosync = true};
     w->settings = (struct dispatch_settings){
@@ -102,25 +145,16 @@ struct world *world_new(unsigned workers, unsigned slots)
         .sweep_limit = 100,
     };
     order_init(&w->settings.defaults);
-    assert_int_equal(MQ_OK, store_open(&w->store, &w->store_settings, &err));
-    w->d = dispatch_new(w->store, &host, &w->settings);
-    struct store_listener listener = dispatch_store_listener(w->d);
-    store_attach(w->store, &listener, wake, w);
-    dispatch_set_pools(w->d, &pool, 1);
-    set_types(w);
-    w->listener = (struct event_listener){.event = on_event, .owner = w};
-    dispatch_listen(w->d, &w->listener);
-    world_turn(w);
-    for (unsigned i = 0; i < workers; i++) {
-        char name[32];
-        struct fake_worker *fake = &w->workers[w->worker_count++];
-        snprintf(name, sizeof name, "default.%u", i);
-        fake->page = calloc(1, sizeof *fake->page);
-        fake->worker = dispatch_worker_new(w->d, "default", name, 1000 + (int)i, slots, fake->page, fake,
-                                           w->wall, w->now);
-        dispatch_worker_ready(w->d, fake->worker, w->now);
-    }
+    start(w);
     return w;
+}
+
+void world_restart(struct world *w, int64_t down_ms)
+{
+    stop(w);
+    w->wall += down_ms;
+    w->now = 1000;
+    start(w);
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
@@ -131,17 +165,7 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 
 void world_free(struct world *w)
 {
-    world_turn(w);
-    for (unsigned i = 0; i < w->worker_count; i++) {
-        if (w->workers[i].worker) {
-            dispatch_worker_lost(w->d, w->workers[i].worker, "test", true, w->wall);
-            dispatch_worker_free(w->d, w->workers[i].worker);
-        }
-        free(w->workers[i].page);
-    }
-    dispatch_unlisten(w->d, &w->listener);
-    store_close(w->store);
-    dispatch_free(w->d);
+    stop(w);
     nftw(w->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     free(w);
 }
@@ -169,6 +193,35 @@ void world_pass(struct world *w, int64_t ms)
         w->wall += step;
         w->now += step;
         world_turn(w);
+    }
+}
+
+/* Turns, and says when dispatch wants the next; it may be now. */
+static struct dispatch_wake turn(struct world *w)
+{
+    struct dispatch_wake wake = {0};
+    for (int i = 0; i < 8; i++) {
+        wake = dispatch_tick(w->d, w->wall, w->now);
+        store_flush(w->store);
+        store_collect(w->store);
+    }
+    return wake;
+}
+
+void world_leap(struct world *w, int64_t ms)
+{
+    wall_ms end = w->wall + ms;
+    for (;;) {
+        struct dispatch_wake wake = turn(w);
+        int64_t step = end - w->wall;
+        if (step == 0)
+            return;
+        if (wake.wall != WALL_NEVER && wake.wall - w->wall < step)
+            step = wake.wall > w->wall ? wake.wall - w->wall : 0;
+        if (wake.mono != MONO_NEVER && wake.mono - w->now < step)
+            step = wake.mono > w->now ? wake.mono - w->now : 0;
+        w->wall += step;
+        w->now += step;
     }
 }
 

@@ -33,7 +33,7 @@ struct world {
     wall_ms wall;
     mono_ms now;
     struct fake_worker workers[WORLD_WORKERS];
-    unsigned worker_count;
+    unsigned worker_count, slots;
     struct event_listener listener;
     char events[WORLD_EVENTS][64]; /* "job.pushed 06..." */
     unsigned event_count;
@@ -46,6 +46,14 @@ void world_free(struct world *w);
 void world_turn(struct world *w);
 /* Time passes; the loop turns at each moment that dispatch asked for. */
 void world_pass(struct world *w, int64_t ms);
+/* The same, but time leaps from one such moment to the next: weeks are cheap. */
+void world_leap(struct world *w, int64_t ms);
+/* The server ends and starts again: the store is opened anew; workers, and all that was in memory, are gone. */
+void world_restart(struct world *w, int64_t down_ms);
+/* The same, but time leaps from one such moment to the next: weeks are cheap. */
+void world_leap(struct world *w, int64_t ms);
+/* The server ends and starts again: the store is opened anew, workers and all that was in memory are gone. */
+void world_restart(struct world *w, int64_t down_ms);
 
 /* Pushes and waits for the answer. `type` "a" has a handler; options as struct push_order. */
 job_id world_push(struct world *w, const char *type, const struct push_order *options);

@@ -417,7 +417,7 @@ static void jobs_come_in_pages(void **unused)
     for (int i = 0; i < 5; i++)
         client_push(client, "a 1");
     client_send(client, "JOBS LIMIT 3 ORDER oldest STATE ready\r\n");
-    client_expect(client, "*6\r\n$4\r\njobs\r\n*3\r\n*62\r\n$2\r\nid\r\n");
+    client_expect(client, "*6\r\n$4\r\njobs\r\n*3\r\n*64\r\n$2\r\nid\r\n");
     client_read_to(client, "$6\r\ncursor\r\n$");
     client_read_to(client, "\r\n");
     struct slice line = client_read_to(client, "\r\n");

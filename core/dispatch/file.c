@@ -1,0 +1,174 @@
+/*
+ * The application's schedules.lua against what the store has.
+ *
+ * The file owns the entries that it names: what it says is set, also where a command has set another before, and what it
+ * does not name any more ends (its ledger stays). An entry whose definition has not changed is left alone, so a RELOAD
+ * or a restart moves no moment.
+ */
+#include "dispatch/entries.h"
+
+struct applying {
+    struct op_schedule op;
+    struct dispatch *d;
+    char *definition; /* ours */
+    char name[NAME_MAX_BYTES];
+};
+
+static void all_applied(struct dispatch *d)
+{
+    struct schedules *s = &d->schedules;
+    if (s->applying || s->on || !s->loaded)
+        return;
+    s->on = true;
+    schedules_boot(d);
+}
+
+static void applied(struct store_op *op)
+{
+    struct applying *a = (struct applying *)op;
+    struct dispatch *d = a->d;
+    struct entry *entry = entry_find(d, a->op.name);
+    d->schedules.applying--;
+    if (entry) {
+        entry->busy = false;
+        if (op->code != MQ_OK)
+            entry_set_trouble(entry, op->err.text);
+        entry_arrange(entry);
+    }
+    store_op_release(op);
+    free(a->definition);
+    free(a);
+    all_applied(d);
+}
+
+static struct applying *begin(struct entry *entry, int change)
+{
+    struct applying *a = mq_calloc(1, sizeof *a);
+    a->d = entry->d;
+    store_op_init(&a->op.op, STORE_SCHEDULE, entry->d->wall);
+    a->op.op.done = applied;
+    memcpy(a->name, entry->name.at, entry->name.len);
+    a->op.name = (struct slice){a->name, entry->name.len};
+    a->op.change = (unsigned)change;
+    a->op.source = SCHEDULE_OF_FILE;
+    a->op.definition = a->op.reason = a->op.by = SLICE_EMPTY;
+    return a;
+}
+
+static void submit(struct entry *entry, struct applying *a)
+{
+    entry->busy = true;
+    entry_arrange(entry);
+    entry->d->schedules.applying++;
+    dispatch_submit(entry->d, &a->op.op);
+}
+
+/* The moment that is planned stays if the times are the same: a RELOAD never makes an entry begin anew. */
+static wall_ms plan_of(const struct entry *entry, const struct schedule *schedule)
+{
+    bool goes_on = entry->stored && !entry->ended && entry->definition &&
+                   schedule_same_times(&entry->definition->schedule, schedule) &&
+                   entry->planned != WALL_NEVER;
+    return goes_on ? entry->planned : entry_plan(entry, schedule, entry->d->wall);
+}
+
+static void set(struct entry *entry, json_t *definition)
+{
+    struct dispatch *d = entry->d;
+    struct schedule schedule;
+    struct mq_err err;
+    char *text = schedule_text(definition);
+    struct slice bytes = text ? slice_of(text) : SLICE_EMPTY;
+    bool live = entry->stored && !entry->ended && entry->source == SCHEDULE_OF_FILE;
+    if (live && entry->definition && slice_equal(entry->definition->bytes, bytes)) {
+        entry_set_trouble(entry, NULL);
+        free(text);
+        return;
+    }
+    if (schedule_read(&schedule, entry->name, bytes, d->settings.payload_max, &err) != MQ_OK) {
+        entry_set_trouble(entry, err.text);
+        free(text);
+        return;
+    }
+    struct applying *a = begin(entry, SCHEDULE_SET);
+    a->definition = text;
+    a->op.definition = bytes;
+    a->op.planned = plan_of(entry, &schedule);
+    schedule_release(&schedule);
+    submit(entry, a);
+}
+
+static void apply_row(struct dispatch *d, json_t *row)
+{
+    const char *name = json_string_value(json_object_get(row, "name"));
+    const char *error = json_string_value(json_object_get(row, "error"));
+    struct mq_err err;
+    if (!name || name_check("schedule", slice_of(name), &err) != MQ_OK)
+        return; /* the application's description says so already */
+    struct entry *entry = entry_ensure(d, slice_of(name));
+    entry->named = true;
+    if (error)
+        entry_set_trouble(entry, error);
+    else
+        set(entry, json_object_get(row, "definition"));
+}
+
+/* Time zones may have changed while we were down: what is still to come is computed anew. */
+static void replan(struct entry *entry)
+{
+    wall_ms now = entry->d->wall;
+    if (!entry->definition || entry->ended || entry->paused || entry->busy || entry->planned <= now)
+        return;
+    wall_ms planned = entry_plan(entry, &entry->definition->schedule, now);
+    if (planned == entry->planned)
+        return;
+    struct applying *a = begin(entry, SCHEDULE_REPLAN);
+    a->op.planned = planned;
+    submit(entry, a);
+}
+
+static void look_at_others(struct dispatch *d)
+{
+    struct entry *entry, *next;
+    HASH_ITER (hh, d->schedules.entries, entry, next) {
+        if (!entry->stored && !entry->named)
+            entry_free(entry);
+        else if (!entry->named && !entry->ended && entry->source == SCHEDULE_OF_FILE)
+            submit(entry, begin(entry, SCHEDULE_END));
+        else if (!d->schedules.on)
+            replan(entry);
+    }
+}
+
+void schedules_apply_file(struct dispatch *d)
+{
+    struct schedules *s = &d->schedules;
+    struct entry *entry, *next;
+    size_t i;
+    json_t *row;
+    HASH_ITER (hh, s->entries, entry, next)
+        entry->named = false;
+    json_array_foreach(s->file, i, row) apply_row(d, row);
+    look_at_others(d);
+    all_applied(d);
+}
+
+void schedules_loaded(struct dispatch *d)
+{
+    d->schedules.loaded = true;
+    schedules_apply_file(d);
+}
+
+void dispatch_set_schedules(struct dispatch *d, json_t *file)
+{
+    json_decref(d->schedules.file);
+    d->schedules.file = json_incref(file);
+    if (d->schedules.loaded)
+        schedules_apply_file(d);
+}
+
+void dispatch_start_schedules(struct dispatch *d, wall_ms wall)
+{
+    d->wall = wall;
+    schedules_load(d);
+}

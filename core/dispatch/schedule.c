@@ -1,0 +1,495 @@
+#include "dispatch/schedule.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "base/alloc.h"
+
+#define CENTURY_MS (36525LL * 86400000)
+
+/* ---- reading a definition ---- */
+
+struct reading {
+    struct schedule *out;
+    struct slice name;
+    struct slice cron, zone;
+    wall_ms start, end;
+    bool within_said, most_said;
+    struct mq_err *err;
+};
+
+static enum mq_code complain(struct reading *r, const char *key, const char *what)
+{
+    return mq_fail(r->err, MQ_BADARG, "%s %s", key, what);
+}
+
+/* Puts the key before what a parser said of its value. */
+static enum mq_code blame(struct reading *r, const char *key, enum mq_code code)
+{
+    char text[MQ_ERR_TEXT_BYTES];
+    if (code != MQ_OK && r->err) {
+        memcpy(text, r->err->text, sizeof text);
+        mq_fail(r->err, code, "%s: %.280s", key, text);
+    }
+    return code;
+}
+
+static struct slice text_of(json_t *value)
+{
+    return (struct slice){json_string_value(value), json_string_length(value)};
+}
+
+/* Numbers are seconds, as everywhere in Lua. */
+static enum mq_code read_ms(struct reading *r, const char *key, json_t *value, int64_t least, int64_t *out)
+{
+    enum mq_code code = MQ_OK;
+    double seconds = json_number_value(value);
+    if (json_is_string(value))
+        code = blame(r, key, duration_parse(out, text_of(value), r->err));
+    else if (json_is_number(value) && seconds >= 0 && seconds <= (double)CENTURY_MS / 1000)
+        *out = (int64_t)(seconds * 1000);
+    else
+        code = complain(r, key, "is not a duration (write \"90s\")");
+    if (code == MQ_OK && (*out < least || *out > CENTURY_MS))
+        code = complain(r, key, "is out of range");
+    return code;
+}
+
+static enum mq_code read_whole(struct reading *r, const char *key, json_t *value, int64_t least, int64_t most,
+                               int64_t *out)
+{
+    char *end;
+    *out = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (json_is_string(value) && json_string_length(value) > 0) {
+        *out = strtoll(json_string_value(value), &end, 10);
+        if (*end)
+            *out = -1;
+    }
+    if (*out >= least && *out <= most)
+        return MQ_OK;
+    return mq_fail(r->err, MQ_BADARG, "%s is not a whole number from %lld to %lld", key, (long long)least,
+                   (long long)most);
+}
+
+static enum mq_code read_text(struct reading *r, const char *key, json_t *value, struct slice *out)
+{
+    if (!json_is_string(value) || json_string_length(value) == 0)
+        return complain(r, key, "is not a text");
+    *out = text_of(value);
+    return MQ_OK;
+}
+
+static enum mq_code read_cron(struct reading *r, const char *key, json_t *value)
+{
+    return read_text(r, key, value, &r->cron);
+}
+static enum mq_code read_tz(struct reading *r, const char *key, json_t *value)
+{
+    return read_text(r, key, value, &r->zone);
+}
+static enum mq_code read_type(struct reading *r, const char *key, json_t *value)
+{
+    return read_text(r, key, value, &r->out->order.type);
+}
+
+static struct slice keep_json(struct schedule *s, json_t *value)
+{
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    size_t start = buf_len(&s->texts), len = text ? strlen(text) : 0;
+    buf_add(&s->texts, text, len);
+    free(text);
+    return (struct slice){(const char *)start, len}; /* an offset until all is there */
+}
+
+static enum mq_code read_args(struct reading *r, const char *key, json_t *value)
+{
+    (void)key;
+    r->out->order.payload = keep_json(r->out, value);
+    return MQ_OK;
+}
+static enum mq_code read_args_function(struct reading *r, const char *key, json_t *value)
+{
+    if (!json_is_boolean(value))
+        return complain(r, key, "is not true or false");
+    r->out->args_function = json_is_true(value);
+    return MQ_OK;
+}
+static enum mq_code read_meta(struct reading *r, const char *key, json_t *value)
+{
+    if (!json_is_object(value))
+        return complain(r, key, "is not an object");
+    r->out->order.meta = keep_json(r->out, value);
+    return MQ_OK;
+}
+
+static enum mq_code read_tags(struct reading *r, const char *key, json_t *value)
+{
+    size_t i;
+    json_t *tag;
+    if (!json_is_array(value))
+        return complain(r, key, "is not a list of names");
+    json_array_foreach(value, i, tag)
+    {
+        if (!json_is_string(tag))
+            return complain(r, key, "has something that is not a name");
+        enum mq_code code = order_add_tag(&r->out->order, text_of(tag), &r->out->tags, r->err);
+        if (code != MQ_OK)
+            return code;
+    }
+    return MQ_OK;
+}
+
+static enum mq_code read_time(struct reading *r, const char *key, json_t *value, wall_ms *out)
+{
+    if (json_is_integer(value))
+        *out = json_integer_value(value);
+    else if (!json_is_string(value))
+        return complain(r, key, "is not a time (write \"2026-03-01T09:00:00Z\")");
+    else
+        return blame(r, key, time_parse(out, text_of(value), r->err));
+    return *out >= 0 && *out <= WALL_MAX ? MQ_OK : complain(r, key, "is no time before the year 9999");
+}
+static enum mq_code read_start(struct reading *r, const char *key, json_t *value)
+{
+    return read_time(r, key, value, &r->start);
+}
+static enum mq_code read_end(struct reading *r, const char *key, json_t *value)
+{
+    return read_time(r, key, value, &r->end);
+}
+
+static enum mq_code read_word(struct reading *r, const char *key, json_t *value, const char *const *words,
+                              const char *listed, int *out)
+{
+    for (int i = 0; json_is_string(value) && words[i]; i++)
+        if (slice_is_word(text_of(value), words[i])) {
+            *out = i;
+            return MQ_OK;
+        }
+    return mq_fail(r->err, MQ_BADARG, "%s is none of %s", key, listed);
+}
+static enum mq_code read_catch_up(struct reading *r, const char *key, json_t *value)
+{
+    static const char *const words[] = {"skip", "once", "all", NULL};
+    int which = 0;
+    enum mq_code code = read_word(r, key, value, words, "skip, once, all", &which);
+    r->out->catch_up = (enum catch_up)which;
+    return code;
+}
+static enum mq_code read_overlap(struct reading *r, const char *key, json_t *value)
+{
+    static const char *const words[] = {"allow", "skip", "queue", "replace", NULL};
+    int which = 0;
+    enum mq_code code = read_word(r, key, value, words, "allow, skip, queue, replace", &which);
+    r->out->overlap = (enum overlap)which;
+    return code;
+}
+static enum mq_code read_within(struct reading *r, const char *key, json_t *value)
+{
+    r->within_said = true;
+    return read_ms(r, key, value, 1, &r->out->within_ms);
+}
+static enum mq_code read_jitter(struct reading *r, const char *key, json_t *value)
+{
+    return read_ms(r, key, value, 0, &r->out->jitter_ms);
+}
+static enum mq_code read_most(struct reading *r, const char *key, json_t *value)
+{
+    int64_t most = 0;
+    enum mq_code code = read_whole(r, key, value, 1, SCHEDULE_MOST_MAX, &most);
+    r->most_said = true;
+    r->out->most = (unsigned)most;
+    return code;
+}
+static enum mq_code read_max(struct reading *r, const char *key, json_t *value)
+{
+    int64_t max = 0;
+    enum mq_code code = read_whole(r, key, value, 1, INT32_MAX, &max);
+    r->out->fired_max = (uint64_t)max;
+    return code;
+}
+static enum mq_code read_ledger(struct reading *r, const char *key, json_t *value)
+{
+    int64_t rows = 0;
+    enum mq_code code = read_whole(r, key, value, 1, SCHEDULE_KEEP_MAX, &rows);
+    r->out->ledger = (uint32_t)rows;
+    return code;
+}
+
+/* Options of a push: as PUSH reads them, from the key in capitals. */
+static enum mq_code read_option(struct reading *r, const char *key, json_t *value)
+{
+    char word[32], number[64];
+    struct slice text = SLICE_EMPTY;
+    size_t len = strlen(key);
+    for (size_t i = 0; i <= len && i < sizeof word; i++)
+        word[i] = (char)(key[i] >= 'a' && key[i] <= 'z' ? key[i] - 32 : key[i]);
+    bool counts = strcmp(key, "priority") == 0 || strcmp(key, "attempts") == 0;
+    if (json_is_string(value))
+        text = text_of(value);
+    else if (json_is_integer(value))
+        text =
+            (struct slice){number, (size_t)snprintf(number, sizeof number, "%lld%s",
+                                                    (long long)json_integer_value(value), counts ? "" : "s")};
+    else if (json_is_real(value) && !counts)
+        text =
+            (struct slice){number, (size_t)snprintf(number, sizeof number, "%.3fs", json_real_value(value))};
+    else
+        return complain(r, key, "is neither a text nor a number");
+    return order_set(&r->out->order, slice_of(word), text, &r->out->tags, r->err);
+}
+
+static const struct key_row {
+    const char *key;
+    enum mq_code (*read)(struct reading *r, const char *key, json_t *value);
+} rows[] = {
+    {"cron", read_cron},
+    {"tz", read_tz},
+    {"type", read_type},
+    {"args", read_args},
+    {"start", read_start},
+    {"end", read_end},
+    {"max", read_max},
+    {"jitter", read_jitter},
+    {"catch_up", read_catch_up},
+    {"within", read_within},
+    {"most", read_most},
+    {"overlap", read_overlap},
+    {"ledger", read_ledger},
+    {"queue", read_option},
+    {"priority", read_option},
+    {"attempts", read_option},
+    {"timeout", read_option},
+    {"lease", read_option},
+    {"expires", read_option},
+    {"keep", read_option},
+    {"tags", read_tags},
+    {"meta", read_meta},
+    {"args_function", read_args_function},
+};
+
+const char *const schedule_keys[] = {"cron",    "tz",     "type",     "args",     "start",   "end",
+                                     "max",     "jitter", "catch_up", "within",   "most",    "overlap",
+                                     "ledger",  "queue",  "priority", "attempts", "timeout", "lease",
+                                     "expires", "keep",   "tags",     "meta",     NULL};
+
+static enum mq_code read_key(struct reading *r, const char *key, json_t *value)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].key, key) == 0)
+            return rows[i].read(r, key, value);
+    return mq_fail(r->err, MQ_BADARG,
+                   "unknown option '%.40s' (there are cron tz type args start end max jitter catch_up within "
+                   "most overlap ledger queue priority attempts timeout lease expires keep tags meta)",
+                   key);
+}
+
+/* What was kept as an offset. */
+static void fix(const struct schedule *s, struct slice *slice)
+{
+    slice->at = slice->len ? buf_bytes(&s->texts).at + (size_t)slice->at : "";
+}
+
+/* What follows from all keys together. */
+static enum mq_code complete(struct reading *r, size_t payload_max)
+{
+    struct schedule *s = r->out;
+    if (!r->cron.len)
+        return complain(r, "cron", "is missing (write cron = \"0 9 * * 1-5\")");
+    if (!s->order.type.len)
+        return complain(r, "type", "is missing: the type of the job to push");
+    if (r->start && r->end != WALL_NEVER && r->end < r->start)
+        return complain(r, "end", "is before start");
+    if (s->catch_up == CATCH_UP_SKIP && (r->within_said || r->most_said))
+        return complain(r, r->within_said ? "within" : "most", "says nothing with catch_up = \"skip\"");
+    if (s->catch_up == CATCH_UP_ONCE && r->most_said)
+        return complain(r, "most", "says something with catch_up = \"all\" only");
+    if (!r->within_said)
+        s->within_ms = s->catch_up == CATCH_UP_SKIP   ? SCHEDULE_GRACE_MS
+                       : s->catch_up == CATCH_UP_ONCE ? SCHEDULE_ONCE_MS
+                                                      : SCHEDULE_ALL_MS;
+    if (!r->most_said)
+        s->most = s->catch_up == CATCH_UP_ALL ? SCHEDULE_ALL_MOST : 1;
+    fix(s, &s->order.payload);
+    fix(s, &s->order.meta);
+    if (!s->order.payload.len)
+        s->order.payload = SLICE("{}");
+    enum mq_code code = order_check(&s->order, payload_max, r->err);
+    if (code == MQ_OK)
+        code = plan_open(&s->plan, r->name, r->cron, r->zone, r->err);
+    if (code == MQ_OK) {
+        s->plan.start = r->start;
+        s->plan.end = r->end;
+    }
+    return code;
+}
+
+enum mq_code schedule_read(struct schedule *out, struct slice name, struct slice definition,
+                           size_t payload_max, struct mq_err *err)
+{
+    json_error_t why;
+    const char *key;
+    json_t *value;
+    struct schedule s = {.catch_up = CATCH_UP_ONCE, .ledger = SCHEDULE_KEEP_DEFAULT};
+    struct reading r = {
+        .out = &s, .name = name, .cron = SLICE_EMPTY, .zone = SLICE("UTC"), .end = WALL_NEVER, .err = err};
+    enum mq_code code = MQ_OK;
+    order_init(&s.order);
+    s.json = json_loadb(definition.at, definition.len, JSON_REJECT_DUPLICATES, &why);
+    if (!json_is_object(s.json))
+        code = mq_fail(err, MQ_BADARG, "the definition is not a JSON object");
+    if (code == MQ_OK)
+        json_object_foreach(s.json, key, value)
+        {
+            code = read_key(&r, key, value);
+            if (code != MQ_OK)
+                break;
+        }
+    if (code == MQ_OK)
+        code = complete(&r, payload_max);
+    if (code == MQ_OK)
+        *out = s;
+    else
+        schedule_release(&s);
+    return code;
+}
+
+void schedule_release(struct schedule *schedule)
+{
+    plan_close(&schedule->plan);
+    json_decref(schedule->json);
+    buf_release(&schedule->texts);
+    buf_release(&schedule->tags);
+    *schedule = (struct schedule){.json = NULL};
+}
+
+char *schedule_text(json_t *definition)
+{
+    return json_dumps(definition, JSON_COMPACT | JSON_SORT_KEYS);
+}
+
+bool schedule_same_times(const struct schedule *a, const struct schedule *b)
+{
+    static const char *const keys[] = {"cron", "tz", "start", "end"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        json_t *x = json_object_get(a->json, keys[i]), *y = json_object_get(b->json, keys[i]);
+        if ((x || y) && !json_equal(x, y))
+            return false;
+    }
+    return true;
+}
+
+int64_t schedule_jitter(const struct schedule *schedule, struct slice name, wall_ms planned)
+{
+    if (!schedule->jitter_ms)
+        return 0;
+    XXH64_hash_t seed = XXH3_64bits(name.at, name.len);
+    return (int64_t)(XXH3_64bits_withSeed(&planned, sizeof planned, seed) %
+                     (uint64_t)(schedule->jitter_ms + 1));
+}
+
+/* ---- deciding ---- */
+
+/* The moments that have come, at most SCHEDULE_SCAN_MAX of them. */
+struct due {
+    wall_ms at[SCHEDULE_SCAN_MAX];
+    unsigned count;
+    wall_ms beyond; /* the one after them */
+    bool all;       /* `beyond` has not come yet */
+};
+
+static void find_due(struct due *due, const struct schedule *s, const struct standing *standing, wall_ms now)
+{
+    wall_ms at = standing->planned;
+    due->count = 0;
+    while (at <= now && due->count < SCHEDULE_SCAN_MAX) {
+        due->at[due->count++] = at;
+        at = plan_next(&s->plan, standing->since, at);
+    }
+    due->beyond = at;
+    due->all = at > now;
+}
+
+/* A clock that is stepped makes what lies between come all at once. */
+static bool was_stepped_over(const struct standing *standing, wall_ms at)
+{
+    return standing->step_until && at > standing->step_from && at <= standing->step_until;
+}
+
+static bool waits(const struct standing *standing, wall_ms at)
+{
+    return standing->waiting_since && at >= standing->waiting_since;
+}
+
+/* How many of the oldest are not to fire: too late, or more than may fire at once. */
+static unsigned count_dropped(const struct due *due, const struct schedule *s,
+                              const struct standing *standing, wall_ms now)
+{
+    unsigned total = due->all ? due->count : due->count + 1, dropped = 0;
+    for (; dropped < due->count; dropped++) {
+        wall_ms at = due->at[dropped];
+        unsigned allowed = waits(standing, at) ? SCHEDULE_QUEUE_MOST : s->most;
+        bool late = !waits(standing, at) && now - at > s->within_ms;
+        if (!late && total - dropped <= allowed)
+            break;
+    }
+    return dropped;
+}
+
+static struct decision drop(const struct due *due, const struct schedule *s, const struct standing *standing,
+                            wall_ms now, unsigned dropped)
+{
+    struct decision d = {.outcome = TICK_MISSED,
+                         .planned = due->at[0],
+                         .until = due->at[dropped - 1],
+                         .count = dropped,
+                         .next = dropped < due->count ? due->at[dropped] : due->beyond};
+    if (waits(standing, d.planned))
+        d.outcome = TICK_SKIPPED; /* the job before them takes too long */
+    else if (dropped < due->count && was_stepped_over(standing, d.planned))
+        d.outcome = TICK_MERGED;
+    if (due->all || dropped < due->count)
+        return d;
+    /* a year of seconds is not walked through: what is too late anyway is passed over at once */
+    wall_ms first = plan_next(&s->plan, standing->since, now - s->within_ms - 1);
+    if (first > d.next) {
+        d.next = first;
+        d.more = true;
+    }
+    return d;
+}
+
+struct decision schedule_decide(const struct schedule *schedule, const struct standing *standing, wall_ms now)
+{
+    struct due due;
+    find_due(&due, schedule, standing, now);
+    unsigned dropped = count_dropped(&due, schedule, standing, now);
+    if (dropped)
+        return drop(&due, schedule, standing, now, dropped);
+    wall_ms at = standing->planned;
+    return (struct decision){.outcome = waits(standing, at)            ? TICK_WAITED
+                                        : now - at > SCHEDULE_GRACE_MS ? TICK_CAUGHT_UP
+                                                                       : TICK_FIRED,
+                             .planned = at,
+                             .until = at,
+                             .count = 1,
+                             .next = due.count > 1 ? due.at[1] : due.beyond};
+}
+
+struct decision schedule_pass_over(const struct schedule *schedule, const struct standing *standing,
+                                   wall_ms until)
+{
+    struct due due;
+    find_due(&due, schedule, standing, until);
+    struct decision d = {.outcome = TICK_PAUSED, .count = due.count, .next = due.beyond};
+    if (!due.count)
+        return d;
+    d.planned = due.at[0];
+    d.until = due.at[due.count - 1];
+    if (!due.all) {
+        d.next = plan_next(&schedule->plan, standing->since, until);
+        d.more = true;
+    }
+    return d;
+}
