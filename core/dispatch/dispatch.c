@@ -88,7 +88,6 @@ static void on_news(void *owner, const struct store_news *news)
         hint->news.name = name;
         hint_touch(d, hint);
     }
-    events_of_unblocked(d, news);
     d->next_sweep[SWEEP_DUE] = news->next_due;
     d->next_sweep[SWEEP_LEASES] = news->next_lease;
     d->next_sweep[SWEEP_OLD] = news->next_old;
@@ -112,7 +111,11 @@ static void on_alarm(void *owner, const char *event, const char *text)
 
 struct store_listener dispatch_store_listener(struct dispatch *d)
 {
-    return (struct store_listener){.owner = d, .committed = on_committed, .news = on_news, .alarm = on_alarm};
+    return (struct store_listener){.owner = d,
+                                   .unblocked = events_of_unblocked,
+                                   .committed = on_committed,
+                                   .news = on_news,
+                                   .alarm = on_alarm};
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */

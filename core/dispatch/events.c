@@ -71,9 +71,11 @@ static void on_push(struct dispatch *d, const struct store_op *op)
     dispatch_emit(d, &event);
 }
 
-/* A job that waited behind another: of whichever operation this is the fruit, the news tell of it. */
-void events_of_unblocked(struct dispatch *d, const struct store_news *news)
+/* A job that waited behind another: of whichever operation this is the fruit, it is told of before them all, for one
+   of them may already have taken it further. */
+void events_of_unblocked(void *owner, const struct store_news *news)
 {
+    struct dispatch *d = owner;
     struct slice names = news->unblocked_names;
     for (unsigned i = 0; i < news->unblocked_count && d->listeners; i++) {
         struct event event = {.name = news->unblocked[i].state == JOB_READY ? "job.ready" : "job.rescheduled",

@@ -252,7 +252,7 @@ void waiters_tell(struct dispatch *d, job_id id, enum job_state state);
 void events_of_commit(struct dispatch *d, const struct store_op *op);
 /* late.c: how late what had a time was handed out. */
 void late_count(struct late_stats *late, const struct op_lease *lease);
-void events_of_unblocked(struct dispatch *d, const struct store_news *news);
+void events_of_unblocked(void *owner, const struct store_news *news);
 
 void bulk_chunk_done(struct store_op *op);
 

@@ -754,6 +754,8 @@ struct store_listener {
     void (*news)(void *owner, const struct store_news *news); /* after the operations of a commit */
     /* record.quarantined, index.mended, queue.mended, disk.full, disk.recovered; after the news */
     void (*alarm)(void *owner, const char *event, const char *text);
+    /* before the operations of a commit that has unblocked jobs: see store_news. May be NULL */
+    void (*unblocked)(void *owner, const struct store_news *news);
 };
 
 struct store_settings {

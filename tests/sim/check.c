@@ -50,6 +50,9 @@ static void compare_status(const struct model_job *job, const struct job_status 
     SAME("deadline", "%lld", (long long)status->deadline, (long long)job->deadline);
     if (!model_is_final(job))
         SAME("progress", "%g", (double)status->progress, (double)job->progress);
+    SAME("key role", "%d", (int)status->key_role, (int)job->role);
+    if (status->key_role == KEY_HOLDS)
+        SAME("key until", "%lld", (long long)status->key_until, (long long)job->key_until);
     if (!slice_equal(status->holder, slice_of(job->holder)))
         sim_wrong("job %s: its holder is '%.*s', it must be '%s'", job->name, SLICE_ARG(status->holder),
                   job->holder);
@@ -305,7 +308,8 @@ static const struct event_row {
     {"job.lost", JOB_READY, true},          {"job.released", JOB_READY, true},
     {"job.ready", JOB_READY, false},        {"job.retried", JOB_READY, false},
     {"job.deleted", JOB_NONE, true},        {"job.snoozed", JOB_SCHEDULED, true},
-    {"job.parked", JOB_READY, true},
+    {"job.parked", JOB_READY, true},        {"job.rescheduled", JOB_SCHEDULED, false},
+    {"job.replaced", JOB_READY, false},
 };
 
 void check_event(struct event_listener *listener, const struct event *event)

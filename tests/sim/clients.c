@@ -18,6 +18,7 @@ struct request {
         struct op_extend extend;
         struct op_note note;
         struct op_step step;
+        struct op_unique unique;
         struct op_many many;
         struct op_queue queue;
         struct op_type type;
@@ -130,6 +131,20 @@ static void some_order(struct push_order *order)
         order->keep_ms = chance(40) ? 0 : some_delay();
 }
 
+/* Few keys, so that they meet; every way to meet. */
+static void some_key(struct push_order *order)
+{
+    static const char *const keys[] = {"k", "l"};
+    static const int32_t states[] = {JOB_STATES_UNFINISHED & ~(1 << JOB_RUNNING), JOB_STATES_ALL,
+                                     1 << JOB_RUNNING | 1 << JOB_READY};
+    order->unique = slice_of(keys[dice(2)]);
+    order->conflict = (int32_t)dice(UNIQUE_CONFLICTS);
+    if (chance(40))
+        order->unique_for_ms = 1 + some_delay();
+    if (chance(30))
+        order->unique_in = states[dice(3)];
+}
+
 static struct request *push_of(struct push_order *order)
 {
     struct request *request = request_new(STORE_PUSH);
@@ -147,6 +162,8 @@ static struct request *push_new(void)
 {
     struct push_order order;
     some_order(&order);
+    if (chance(20))
+        some_key(&order);
     return push_of(&order);
 }
 
@@ -217,16 +234,29 @@ static struct request *step_new(enum store_verb verb, const char *what,
         request->step.edit = true;
         request->step.payload = payload_text(request);
     }
-    if ((verb == STORE_RETRY || verb == STORE_PROMOTE) && chance(20))
+    if (verb == STORE_RESCHEDULE || ((verb == STORE_RETRY || verb == STORE_PROMOTE) && chance(20)))
         request->step.run_at = sim.wall + dice_between(-10, 3000);
     if (verb == STORE_CANCEL && chance(50))
         request->step.reason = SLICE("not wanted any more");
     return request;
 }
 
+static struct request *free_key_new(void)
+{
+    struct request *request = request_new(STORE_FREE_KEY);
+    request->unique.key = chance(50) ? SLICE("k") : SLICE("l");
+    request->unique.job_type = chance(70) ? slice_of(type_names[dice(JOB_TYPES)]) : SLICE_EMPTY;
+    say("UNIQUE RELEASE %s", request->unique.key.at);
+    return request;
+}
+
 static struct request *some_step(void)
 {
-    switch (dice(6)) {
+    switch (dice(8)) {
+    case 7:
+        return free_key_new();
+    case 6:
+        return step_new(STORE_RESCHEDULE, "RESCHEDULE", is_delayed);
     case 5:
         return step_new(STORE_TAKE_BACK, "RELEASE", is_running);
     case 0:

@@ -118,7 +118,7 @@ static void end_lease(struct model_job *job)
     job->holder[0] = '\0';
 }
 
-void make_ready(struct model_job *job, wall_ms now, bool parked)
+void make_ready(struct model *m, struct model_job *job, wall_ms now, bool parked)
 {
     end_lease(job);
     job->state = JOB_READY;
@@ -127,15 +127,17 @@ void make_ready(struct model_job *job, wall_ms now, bool parked)
     job->parked = parked;
     job->held = 0;
     job->progress = -1;
+    follow_key(m, job, now);
 }
 
-void make_wait(struct model_job *job, enum job_state state, wall_ms run_at, wall_ms now)
+void make_wait(struct model *m, struct model_job *job, enum job_state state, wall_ms run_at, wall_ms now)
 {
     end_lease(job);
     job->state = state;
     job->since = now;
     job->due_at = run_at;
     job->progress = -1;
+    follow_key(m, job, now);
 }
 
 void make_dead(struct model *m, struct model_job *job, wall_ms now)
@@ -144,9 +146,10 @@ void make_dead(struct model *m, struct model_job *job, wall_ms now)
     job->state = JOB_DEAD;
     job->since = now;
     queue_of(m, job)->dead++;
+    follow_key(m, job, now);
 }
 
-/* Its record stays for `keep`, or not at all. */
+/* Its record stays for `keep`, as long as it holds a key that has an end, or not at all. */
 void finish(struct model *m, struct model_job *job, enum job_state state, wall_ms now)
 {
     struct model_queue *queue = queue_of(m, job);
@@ -159,8 +162,15 @@ void finish(struct model *m, struct model_job *job, enum job_state state, wall_m
     job->held = 0;
     job->since = now;
     job->due_at = now + job->keep_ms;
-    if (job->keep_ms == 0)
+    bool holds = job->role == KEY_HOLDS && job->key_states >> state & 1 && job->key_until != WALL_NEVER;
+    if (holds && job->key_until > job->due_at)
+        job->due_at = job->key_until;
+    if (job->due_at > now) {
+        follow_key(m, job, now);
+    } else {
+        drop_key(m, job, now);
         erase(m, job);
+    }
 }
 
 uint32_t model_pause_of(const struct model *m, const char *type, wall_ms now)
@@ -180,13 +190,9 @@ bool is_expired(const struct model_job *job, wall_ms now)
 
 static enum mq_code apply(struct model *m, const struct store_op *op);
 
-/* A refused group changes nothing: what its members before the refused one do is done to a copy. */
-static enum mq_code apply_group(struct model *m, const struct store_op *head)
+struct model model_copy(const struct model *m)
 {
-    const struct op_group *op = (const struct op_group *)head;
     struct model copy = *m;
-    enum mq_code code = MQ_OK;
-    unsigned i = 0;
     copy.guessing = true;
     copy.jobs = malloc((m->job_cap + 1) * sizeof *m->jobs);
     copy.queues = malloc((m->queue_cap + 1) * sizeof *m->queues);
@@ -194,10 +200,25 @@ static enum mq_code apply_group(struct model *m, const struct store_op *head)
         copy.jobs[k] = m->jobs[k];
     for (unsigned k = 0; k < m->queue_count; k++)
         copy.queues[k] = m->queues[k];
+    return copy;
+}
+
+void model_copy_free(struct model *copy)
+{
+    free(copy->jobs);
+    free(copy->queues);
+}
+
+/* A refused group changes nothing: what its members before the refused one do is done to a copy. */
+static enum mq_code apply_group(struct model *m, const struct store_op *head)
+{
+    const struct op_group *op = (const struct op_group *)head;
+    struct model copy = model_copy(m);
+    enum mq_code code = MQ_OK;
+    unsigned i = 0;
     while (i < op->count && (code = apply(&copy, op->members[i])) == MQ_OK)
         i++;
-    free(copy.jobs);
-    free(copy.queues);
+    model_copy_free(&copy);
     if (code != MQ_OK && op->failed != i)
         model_wrong(m, "the group says that member %u was refused; it had to be %u", op->failed, i);
     for (i = 0; i < op->count && code == MQ_OK && head->code == MQ_OK; i++)
@@ -208,13 +229,14 @@ static enum mq_code apply_group(struct model *m, const struct store_op *head)
 static enum mq_code apply(struct model *m, const struct store_op *op)
 {
     static apply_verb *const verbs[STORE_VERBS] = {
-        [STORE_PUSH] = apply_push,   [STORE_LEASE] = apply_lease,     [STORE_COMPLETE] = apply_complete,
-        [STORE_FAIL] = apply_fail,   [STORE_RELEASE] = apply_release, [STORE_EXTEND] = apply_extend,
-        [STORE_NOTE] = apply_note,   [STORE_PARK] = apply_park,       [STORE_CANCEL] = apply_step,
-        [STORE_RETRY] = apply_step,  [STORE_DELETE] = apply_step,     [STORE_PROMOTE] = apply_step,
-        [STORE_EDIT] = apply_step,   [STORE_MANY] = apply_many,       [STORE_QUEUE] = apply_queue,
-        [STORE_SWEEP] = apply_sweep, [STORE_UNPARK] = apply_unpark,   [STORE_RECOVER] = apply_recover,
-        [STORE_GROUP] = apply_group, [STORE_TYPE] = apply_type,       [STORE_TAKE_BACK] = apply_step,
+        [STORE_PUSH] = apply_push,         [STORE_LEASE] = apply_lease,     [STORE_COMPLETE] = apply_complete,
+        [STORE_FAIL] = apply_fail,         [STORE_RELEASE] = apply_release, [STORE_EXTEND] = apply_extend,
+        [STORE_NOTE] = apply_note,         [STORE_PARK] = apply_park,       [STORE_CANCEL] = apply_step,
+        [STORE_RETRY] = apply_step,        [STORE_DELETE] = apply_step,     [STORE_PROMOTE] = apply_step,
+        [STORE_EDIT] = apply_step,         [STORE_MANY] = apply_many,       [STORE_QUEUE] = apply_queue,
+        [STORE_SWEEP] = apply_sweep,       [STORE_UNPARK] = apply_unpark,   [STORE_RECOVER] = apply_recover,
+        [STORE_GROUP] = apply_group,       [STORE_TYPE] = apply_type,       [STORE_TAKE_BACK] = apply_step,
+        [STORE_FREE_KEY] = apply_free_key, [STORE_RESCHEDULE] = apply_step,
     };
     return verbs[op->verb](m, op);
 }

@@ -32,8 +32,12 @@ struct model_job {
     uint32_t lease_ms;
     int64_t keep_ms;
     wall_ms since, expires_at;
-    wall_ms due_at;   /* scheduled, retrying: ready then. Succeeded, cancelled, expired: deleted then */
-    wall_ms deadline; /* running */
+    wall_ms due_at;       /* scheduled, retrying: ready then. Succeeded, cancelled, expired: deleted then */
+    wall_ms deadline;     /* running */
+    char key[MODEL_TEXT]; /* unique, of its type; empty: none */
+    enum key_role role;
+    uint16_t key_states;
+    wall_ms key_until; /* it may hold the key until then */
     float progress;
     unsigned ended;           /* attempts in its history */
     enum job_step last_ended; /* how the last of them ended */
@@ -100,6 +104,9 @@ wall_ms model_next_dead(const struct model *m);
 wall_ms model_next_pause(const struct model *m);
 /* The number of the pause that is in force for this type at this moment; 0: none. */
 uint32_t model_pause_of(const struct model *m, const char *type, wall_ms now);
+
+/* Who stands so to this key of this type; NULL for nobody. */
+struct model_job *model_key(const struct model *m, const char *type, const char *key, enum key_role role);
 
 /* A filter without a cursor fits this job. */
 bool model_fits(const struct model_job *job, const struct job_filter *filter);

@@ -20,7 +20,7 @@ static enum mq_code push_code(const struct model *m, const struct op_push *op, u
     return MQ_OK;
 }
 
-static void push_job(struct model *m, const struct op_push *op)
+static void push_job(struct model *m, const struct op_push *op, bool behind)
 {
     const struct job_spec *spec = &op->spec;
     wall_ms now = op->op.now;
@@ -34,7 +34,9 @@ static void push_job(struct model *m, const struct op_push *op)
     *job = (struct model_job){
         .id = id,
         .payload_len = spec->payload.len,
-        .state = op->run_at > now ? JOB_SCHEDULED : JOB_READY,
+        .state = behind             ? JOB_BLOCKED
+                 : op->run_at > now ? JOB_SCHEDULED
+                                    : JOB_READY,
         .priority = spec->priority,
         .max_attempts = spec->max_attempts,
         .lease_ms = spec->lease_ms,
@@ -42,8 +44,14 @@ static void push_job(struct model *m, const struct op_push *op)
         .since = now,
         .expires_at = spec->expires_at,
         .due_at = op->run_at > now ? op->run_at : 0,
+        .role = !spec->unique_key.len ? KEY_NONE
+                : behind              ? KEY_WAITS
+                                      : KEY_FREE,
+        .key_states = spec->unique_key.len ? spec->unique_states : 0,
+        .key_until = spec->unique_until,
         .progress = -1,
     };
+    text_of(job->key, spec->unique_key);
     text_of(job->type, spec->type);
     text_of(job->queue, spec->queue);
     text_of(job->payload, spec->payload);
@@ -54,15 +62,93 @@ static void push_job(struct model *m, const struct op_push *op)
     if (op->state != job->state)
         model_wrong(m, "the push of job %s answered state %s", job->name, state_name(op->state));
     m->last_id = id;
+    follow_key(m, job, now);
+}
+
+/* The key is held: nothing happens, or to the job that waits, which may be the holder itself. */
+static enum push_outcome meet(struct model *m, const struct op_push *op, struct model_job *holder,
+                              struct model_job **target)
+{
+    struct model_job *waiter = model_key(m, holder->type, holder->key, KEY_WAITS);
+    bool waits =
+        holder->state == JOB_SCHEDULED || holder->state == JOB_READY || holder->state == JOB_RETRYING;
+    *target = waiter ? waiter : waits ? holder : NULL;
+    if (op->conflict == UNIQUE_REPLACE && !*target && holder->state == JOB_RUNNING)
+        return PUSH_BEHIND;
+    if (!*target || op->conflict == UNIQUE_SKIP) {
+        *target = holder;
+        return PUSH_SKIPPED;
+    }
+    return op->conflict == UNIQUE_REPLACE ? PUSH_REPLACED : PUSH_RESCHEDULED;
+}
+
+static void change(struct model *m, const struct op_push *op, struct model_job *job,
+                   enum push_outcome outcome)
+{
+    wall_ms now = op->op.now;
+    if (outcome == PUSH_REPLACED) {
+        text_of(job->payload, op->spec.payload);
+        job->payload_len = op->spec.payload.len;
+    }
+    job->expires_at = op->spec.expires_at;
+    job->key_until = op->spec.unique_until;
+    if (job->state == JOB_BLOCKED)
+        job->due_at = op->run_at > now ? op->run_at : 0;
+    else if (job->state != JOB_RETRYING || op->run_at > job->due_at) /* the backoff stays */
+        reschedule(m, job, op->run_at, now);
+    else
+        follow_key(m, job, job->since);
+}
+
+static void check_answer(struct model *m, const struct op_push *op, enum push_outcome outcome, job_id id,
+                         job_id holder)
+{
+    const struct model_job *job = model_find(m, op->id);
+    if (m->guessing)
+        return;
+    if (op->outcome != outcome || (id != JOB_ID_NONE && op->id != id) || op->holder != holder ||
+        (job && op->state != job->state))
+        model_wrong(m, "a push of key %.*s answered outcome %d, state %s; it had to be %d, %s",
+                    SLICE_ARG(op->spec.unique_key), (int)op->outcome, state_name(op->state), (int)outcome,
+                    job ? state_name(job->state) : "none");
+}
+
+static enum mq_code push_one(struct model *m, const struct op_push *op)
+{
+    char type[MODEL_TEXT], key[MODEL_TEXT];
+    struct model_job *holder = NULL, *target = NULL;
+    enum push_outcome outcome = PUSH_ADDED;
+    if (m->no_space)
+        return MQ_NOSPACE;
+    if (op->spec.unique_key.len)
+        holder = model_key(m, text_of(type, op->spec.type), text_of(key, op->spec.unique_key), KEY_HOLDS);
+    if (holder && holder->key_until <= op->op.now) { /* its time is over, swept or not */
+        spend_key(m, holder, op->op.now);
+        holder = model_key(m, type, key, KEY_HOLDS);
+    }
+    job_id held_by = holder ? holder->id : JOB_ID_NONE;
+    if (holder && op->conflict == UNIQUE_ERROR)
+        return MQ_CONFLICT;
+    if (holder)
+        outcome = meet(m, op, holder, &target);
+    if (outcome == PUSH_ADDED || outcome == PUSH_BEHIND) {
+        enum mq_code code = push_code(m, op, 0);
+        if (code != MQ_OK)
+            return code;
+        push_job(m, op, outcome == PUSH_BEHIND);
+        check_answer(m, op, outcome, JOB_ID_NONE, held_by);
+        return MQ_OK;
+    }
+    job_id id = target->id;
+    if (outcome != PUSH_SKIPPED)
+        change(m, op, target, outcome);
+    check_answer(m, op, outcome, id, held_by);
+    return MQ_OK;
 }
 
 enum mq_code apply_push(struct model *m, const struct store_op *op)
 {
-    const struct op_push *push = (const struct op_push *)op;
-    enum mq_code code = push_code(m, push, 0);
-    if (code == MQ_OK)
-        push_job(m, push);
-    return code;
+    return push_one(m, (const struct op_push *)op);
 }
 
 /* ---- LEASE ------------------------------------------------------------------------------------------------- */
@@ -97,6 +183,7 @@ static void hand_out(struct model *m, const struct op_lease *op, struct model_jo
     job->by_worker = op->by_worker;
     job->progress = -1;
     text_of(job->holder, op->holder);
+    follow_key(m, job, job->since);
     if (!got || got->id != job->id) {
         const struct model_job *other = got ? model_find(m, got->id) : NULL;
         model_wrong(m, "the lease had to hand out job %s next, and handed out %s", job->name,
@@ -134,6 +221,7 @@ enum mq_code apply_lease(struct model *m, const struct store_op *head)
             if (!is_expired(job, head->now) && pause) {
                 job->held = pause;
                 job->parked = false;
+                follow_key(m, job, job->since);
                 more = ++held == op->hold_max;
                 continue;
             }
@@ -166,12 +254,15 @@ enum mq_code held_code(struct model *m, job_id id, uint64_t token, struct model_
     return (*job)->state == JOB_RUNNING && (*job)->token == token ? MQ_OK : MQ_LOST;
 }
 
-static unsigned same_queue_before(const struct op_complete *op, unsigned child)
+static enum mq_code complete(struct model *m, const struct op_complete *op)
 {
-    unsigned count = 0;
-    for (unsigned i = 0; i < child; i++)
-        count += slice_equal(op->children[i]->spec.queue, op->children[child]->spec.queue);
-    return count;
+    struct model_job *job = model_find(m, op->id);
+    enum mq_code code = MQ_OK;
+    keep_attempt(job, STEP_ACK);
+    finish(m, job, JOB_SUCCEEDED, op->op.now);
+    for (unsigned i = 0; i < op->child_count && code == MQ_OK; i++)
+        code = push_one(m, op->children[i]);
+    return code;
 }
 
 enum mq_code apply_complete(struct model *m, const struct store_op *head)
@@ -179,15 +270,12 @@ enum mq_code apply_complete(struct model *m, const struct store_op *head)
     const struct op_complete *op = (const struct op_complete *)head;
     struct model_job *job;
     enum mq_code code = held_code(m, op->id, op->token, &job);
-    for (unsigned i = 0; i < op->child_count && code == MQ_OK; i++)
-        code = push_code(m, op->children[i], same_queue_before(op, i));
-    if (code != MQ_OK)
-        return code;
-    keep_attempt(job, STEP_ACK);
-    finish(m, job, JOB_SUCCEEDED, head->now);
-    for (unsigned i = 0; i < op->child_count; i++)
-        push_job(m, op->children[i]);
-    return MQ_OK;
+    if (code != MQ_OK || op->child_count == 0)
+        return code == MQ_OK ? complete(m, op) : code;
+    struct model copy = model_copy(m);
+    code = complete(&copy, op);
+    model_copy_free(&copy);
+    return code == MQ_OK && head->code == MQ_OK ? complete(m, op) : code;
 }
 
 static void check_outcome(struct model *m, const char *name, enum job_state got, enum job_state expected,
@@ -209,7 +297,7 @@ static void fail_or_bury(struct model *m, struct model_job *job, bool bury, wall
     if (bury)
         make_dead(m, job, now);
     else
-        make_wait(job, JOB_RETRYING, run_at, now);
+        make_wait(m, job, JOB_RETRYING, run_at, now);
 }
 
 static void cancel_running(struct model *m, struct model_job *job, enum job_step step, wall_ms now)
@@ -237,7 +325,7 @@ enum mq_code apply_fail(struct model *m, const struct store_op *head)
         end = JOB_SCHEDULED;
         job->attempt--;
         keep_attempt(job, STEP_SNOOZE);
-        make_wait(job, JOB_SCHEDULED, op->run_at, now);
+        make_wait(m, job, JOB_SCHEDULED, op->run_at, now);
     } else {
         queue_of(m, job)->failed++;
         fail_or_bury(m, job, op->verdict == FAIL_DEAD || is_spent(job), op->run_at, now);
@@ -263,7 +351,7 @@ enum job_state release(struct model *m, struct model_job *job, enum release_kind
         bool started = job->started || kind == RELEASE_GIVE_BACK;
         job->attempt--;
         keep_attempt(job, STEP_GIVE_BACK);
-        make_ready(job, now, false);
+        make_ready(m, job, now, false);
         job->started = started;
     } else {
         bool poison = kind == RELEASE_CRASHED && m->crash_limit && job->crashes >= m->crash_limit;
@@ -331,7 +419,7 @@ enum mq_code apply_park(struct model *m, const struct store_op *head)
     }
     bool started = job->started;
     job->attempt--;
-    make_ready(job, head->now, true);
+    make_ready(m, job, head->now, true);
     job->started = started; /* by an attempt before this one */
     return MQ_OK;
 }

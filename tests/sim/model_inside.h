@@ -19,10 +19,24 @@ bool is_expired(const struct model_job *job, wall_ms now);
 /* A job's way from state to state. */
 void erase(struct model *m, struct model_job *job);
 void keep_attempt(struct model_job *job, enum job_step outcome);
-void make_ready(struct model_job *job, wall_ms now, bool parked);
-void make_wait(struct model_job *job, enum job_state state, wall_ms run_at, wall_ms now);
+void make_ready(struct model *m, struct model_job *job, wall_ms now, bool parked);
+void make_wait(struct model *m, struct model_job *job, enum job_state state, wall_ms run_at, wall_ms now);
 void make_dead(struct model *m, struct model_job *job, wall_ms now);
 void finish(struct model *m, struct model_job *job, enum job_state state, wall_ms now);
+/* model_key.c: unique keys. */
+/* It has come into its state: takes its key, or lets go of it, and then who waits behind it is next. */
+void follow_key(struct model *m, struct model_job *job, wall_ms now);
+/* It is about to be erased. */
+void drop_key(struct model *m, struct model_job *job, wall_ms now);
+/* Its time with the key is over. */
+void spend_key(struct model *m, struct model_job *job, wall_ms now);
+/* Another time than it had; not later than now: ready. */
+void reschedule(struct model *m, struct model_job *job, wall_ms run_at, wall_ms now);
+bool is_key_taken(const struct model *m, const struct model_job *job, wall_ms now);
+/* To find out what would be: answers are not looked at. */
+struct model model_copy(const struct model *m);
+void model_copy_free(struct model *copy);
+
 /* Lost by its holder without a word; answers the state. */
 enum job_state release(struct model *m, struct model_job *job, enum release_kind kind, wall_ms run_at,
                        wall_ms now);
@@ -34,5 +48,5 @@ typedef enum mq_code apply_verb(struct model *m, const struct store_op *op);
 apply_verb apply_push, apply_lease, apply_complete, apply_fail, apply_release, apply_extend, apply_note,
     apply_park;
 apply_verb apply_step, apply_many, apply_queue, apply_type;
-apply_verb apply_sweep, apply_unpark, apply_recover;
+apply_verb apply_sweep, apply_unpark, apply_recover, apply_free_key;
 #endif

@@ -20,6 +20,8 @@ static bool step_allowed(enum store_verb verb, enum job_state state)
         return state == JOB_SCHEDULED || state == JOB_RETRYING;
     case STORE_TAKE_BACK:
         return state == JOB_RUNNING;
+    case STORE_RESCHEDULE:
+        return state == JOB_SCHEDULED || state == JOB_READY || state == JOB_RETRYING;
     default: /* EDIT */
         return waits || (ended && state != JOB_SUCCEEDED);
     }
@@ -43,7 +45,11 @@ static enum job_state do_step(struct model *m, struct model_job *job, const stru
         }
         finish(m, job, JOB_CANCELLED, now);
         return JOB_CANCELLED;
+    case STORE_RESCHEDULE:
+        reschedule(m, job, op->run_at, now);
+        return job->state;
     case STORE_DELETE:
+        drop_key(m, job, now);
         erase(m, job);
         return JOB_NONE;
     case STORE_EDIT:
@@ -57,15 +63,18 @@ static enum job_state do_step(struct model *m, struct model_job *job, const stru
         if (job->state != JOB_RETRYING) { /* a life of its own begins */
             job->attempt = job->crashes = 0;
             job->expires_at = WALL_NEVER;
+            if (job->role == KEY_SPENT)
+                job->role = KEY_FREE;
         }
         break;
     default:
         break;
     }
-    if (later)
+    if (later) {
         job->due_at = op->run_at;
-    else
-        make_ready(job, now, false);
+        follow_key(m, job, job->since);
+    } else
+        make_ready(m, job, now, false);
     return job->state;
 }
 
@@ -81,6 +90,8 @@ enum mq_code apply_step(struct model *m, const struct store_op *head)
         return MQ_NOSPACE;
     if (head->verb == STORE_RETRY && op->run_at > head->now && job->state != JOB_RETRYING)
         return MQ_BADARG;
+    if (head->verb == STORE_RETRY && job->state != JOB_RETRYING && is_key_taken(m, job, head->now))
+        return MQ_CONFLICT;
     struct model_job before = *job;
     enum job_state after = do_step(m, job, op, head->now);
     bool signalled = head->verb == STORE_CANCEL && before.state == JOB_RUNNING;
@@ -120,16 +131,21 @@ enum mq_code apply_many(struct model *m, const struct store_op *head)
 {
     const struct op_many *op = (const struct op_many *)head;
     unsigned wanted = 0;
-    for (unsigned i = 0; i < m->job_count; i++)
+    bool moves = false; /* one job's step may be another's: those that have keys */
+    for (unsigned i = 0; i < m->job_count; i++) {
         wanted += many_wants(&m->jobs[i], op);
-    if (!op->cursor.len && op->finished && wanted != op->touched_count)
+        moves |= m->jobs[i].state == JOB_BLOCKED || (op->step == STORE_RETRY && m->jobs[i].role != KEY_NONE);
+    }
+    if (!op->cursor.len && op->finished && !moves && wanted != op->touched_count)
         model_wrong(m, "the bulk step touched %u jobs; it had to be %u", op->touched_count, wanted);
     if (op->looked_at > op->limit)
         model_wrong(m, "the bulk step looked at %u jobs, its limit is %u", op->looked_at, op->limit);
     for (unsigned i = 0; i < op->touched_count; i++) {
         struct model_job *job = model_find(m, op->touched[i]);
         struct op_step step = {.op = {.verb = op->step}};
-        if (!job || !many_wants(job, op)) {
+        bool refused =
+            job && op->step == STORE_RETRY && job->state != JOB_RETRYING && is_key_taken(m, job, head->now);
+        if (!job || refused || !many_wants(job, op)) {
             model_wrong(m, "the bulk step touched job %s, which it must not", job ? job->name : "(none)");
             return MQ_OK;
         }

@@ -7,17 +7,21 @@
 struct moment {
     wall_ms at;
     job_id id;
-    bool expiry;
+    enum {
+        RUNS,
+        EXPIRES,
+        FREES_KEY
+    } kind;
 };
 struct moments {
     struct moment *at;
     unsigned count;
 };
 
-static void add_moment(struct moments *list, wall_ms at, job_id id, bool expiry)
+static void add_moment(struct moments *list, wall_ms at, job_id id, int kind)
 {
     list->at = realloc(list->at, (list->count + 1) * sizeof *list->at);
-    list->at[list->count++] = (struct moment){at < 0 ? 0 : at, id, expiry};
+    list->at[list->count++] = (struct moment){at < 0 ? 0 : at, id, kind};
 }
 
 static int by_moment(const void *a, const void *b)
@@ -27,7 +31,7 @@ static int by_moment(const void *a, const void *b)
         return x->at < y->at ? -1 : 1;
     if (x->id != y->id)
         return x->id < y->id ? -1 : 1;
-    return x->expiry - y->expiry;
+    return (int)x->kind - (int)y->kind;
 }
 
 static struct moments sorted(struct moments list)
@@ -43,10 +47,12 @@ static struct moments moments_due(const struct model *m)
     for (unsigned i = 0; i < m->job_count; i++) {
         const struct model_job *job = &m->jobs[i];
         if (job->state == JOB_SCHEDULED || job->state == JOB_RETRYING)
-            add_moment(&list, job->due_at, job->id, false);
+            add_moment(&list, job->due_at, job->id, RUNS);
+        if (job->role == KEY_HOLDS && job->key_until != WALL_NEVER)
+            add_moment(&list, job->key_until, job->id, FREES_KEY);
         bool may_expire = job->state == JOB_SCHEDULED || job->state == JOB_READY || job->state == JOB_BLOCKED;
         if (may_expire && !job->started && job->expires_at != WALL_NEVER)
-            add_moment(&list, job->expires_at, job->id, true);
+            add_moment(&list, job->expires_at, job->id, EXPIRES);
     }
     return sorted(list);
 }
@@ -56,7 +62,7 @@ static struct moments moments_lease(const struct model *m)
     struct moments list = {0};
     for (unsigned i = 0; i < m->job_count; i++)
         if (m->jobs[i].state == JOB_RUNNING)
-            add_moment(&list, m->jobs[i].deadline, m->jobs[i].id, false);
+            add_moment(&list, m->jobs[i].deadline, m->jobs[i].id, RUNS);
     return sorted(list);
 }
 
@@ -83,7 +89,7 @@ static struct moments moments_old(const struct model *m)
     struct moments list = {0};
     for (unsigned i = 0; i < m->job_count; i++)
         if (is_finished(&m->jobs[i]))
-            add_moment(&list, m->jobs[i].due_at, m->jobs[i].id, false);
+            add_moment(&list, m->jobs[i].due_at, m->jobs[i].id, RUNS);
     return sorted(list);
 }
 
@@ -93,7 +99,7 @@ static struct moments moments_dead(const struct model *m)
     struct moments list = {0};
     for (unsigned i = 0; i < m->job_count; i++)
         if (m->jobs[i].state == JOB_DEAD)
-            add_moment(&list, m->jobs[i].since, m->jobs[i].id, false);
+            add_moment(&list, m->jobs[i].since, m->jobs[i].id, RUNS);
     return sorted(list);
 }
 
@@ -144,16 +150,23 @@ static bool sweep_job(struct model *m, const struct op_sweep *op, const struct m
         else if (*end == JOB_DEAD)
             make_dead(m, job, now);
         else
-            make_ready(job, now, false);
+            make_ready(m, job, now, false);
     } else {
-        bool waits = job->state == JOB_SCHEDULED || job->state == JOB_RETRYING;
-        if (moment->expiry ? job->state != JOB_SCHEDULED && job->state != JOB_READY : !waits)
+        bool waits = job->state == JOB_SCHEDULED || job->state == JOB_RETRYING,
+             expires = moment->kind == EXPIRES;
+        if (moment->kind == FREES_KEY) {
+            if (job->role == KEY_HOLDS && job->key_until == moment->at)
+                spend_key(m, job, now);
             return false;
-        *end = moment->expiry || is_expired(job, now) ? JOB_EXPIRED : JOB_READY;
+        }
+        if (expires ? job->state != JOB_SCHEDULED && job->state != JOB_READY && job->state != JOB_BLOCKED
+                    : !waits)
+            return false;
+        *end = expires || is_expired(job, now) ? JOB_EXPIRED : JOB_READY;
         if (*end == JOB_EXPIRED)
             finish(m, job, JOB_EXPIRED, now);
         else
-            make_ready(job, now, false);
+            make_ready(m, job, now, false);
     }
     return true;
 }
@@ -189,6 +202,7 @@ static bool let_go(struct model *m, uint32_t no, unsigned *left)
         if (*left == 0)
             return false;
         m->jobs[i].held = 0;
+        follow_key(m, &m->jobs[i], m->jobs[i].since);
         --*left;
     }
     return true;
@@ -254,6 +268,7 @@ static enum mq_code sweep_old(struct model *m, const struct op_sweep *op)
             break;
         struct model_job *job = model_find(m, list.at[told].id);
         expect_swept(m, op, told, job, JOB_NONE);
+        drop_key(m, job, op->op.now);
         erase(m, job);
         early += is_early;
     }
@@ -298,6 +313,7 @@ static enum mq_code sweep_dead(struct model *m, const struct op_sweep *op)
             !must_go(m, job, 0, op->op.now))
             continue;
         expect_swept(m, op, told++, job, JOB_NONE);
+        drop_key(m, job, op->op.now);
         erase(m, job);
     }
     expect_end(m, op, told, model_next_dead(m) <= op->op.now);
@@ -390,6 +406,7 @@ enum mq_code apply_unpark(struct model *m, const struct store_op *head)
         including = false;
         if (has_type(op, best)) {
             best->parked = false;
+            follow_key(m, best, best->since);
             count++;
         }
     }

@@ -83,7 +83,8 @@ static bool must_sync(void)
         const struct ticket *ticket = &seam.tickets[i];
         enum store_verb verb = ticket->op->verb;
         if (!ticket->committed && !ticket->is_read && ticket->op->code == MQ_OK &&
-            (verb == STORE_PUSH || verb == STORE_COMPLETE || verb == STORE_FAIL || verb == STORE_RELEASE))
+            ((verb == STORE_PUSH && ((const struct op_push *)ticket->op)->outcome != PUSH_SKIPPED) ||
+             verb == STORE_COMPLETE || verb == STORE_FAIL || verb == STORE_RELEASE))
             return true;
     }
     return false;

@@ -16,6 +16,12 @@ static void on_committed(void *owner, const struct store_op *op)
     inner.committed(inner.owner, op);
 }
 
+static void on_unblocked(void *owner, const struct store_news *news)
+{
+    (void)owner;
+    inner.unblocked(inner.owner, news);
+}
+
 static void on_news(void *owner, const struct store_news *news)
 {
     (void)owner;
@@ -130,7 +136,8 @@ static void server_open(void)
         sim_wrong("the store does not open: %s", err.text);
     sim.d = dispatch_new(sim.store, &host, &sim.settings);
     inner = dispatch_store_listener(sim.d);
-    struct store_listener listener = {.committed = on_committed, .news = on_news, .alarm = on_alarm};
+    struct store_listener listener = {
+        .committed = on_committed, .news = on_news, .alarm = on_alarm, .unblocked = on_unblocked};
     store_attach(sim.store, &listener, seam_wake, NULL);
     sim.events = (struct event_listener){.event = check_event};
     dispatch_listen(sim.d, &sim.events);
@@ -284,11 +291,19 @@ static bool is_open(const struct model_job *job)
     return !model_is_final(job);
 }
 
+/* It waits for a key that a finished record holds for as long as it is kept. */
+static bool waits_for_record(const struct model_job *job)
+{
+    const struct model_job *holder =
+        job->role == KEY_WAITS ? model_key(&sim.model, job->type, job->key, KEY_HOLDS) : NULL;
+    return holder && model_is_final(holder);
+}
+
 static unsigned open_jobs(void)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < sim.model.job_count; i++)
-        count += is_open(&sim.model.jobs[i]);
+        count += is_open(&sim.model.jobs[i]) && !waits_for_record(&sim.model.jobs[i]);
     return count;
 }
 

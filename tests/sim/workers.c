@@ -286,6 +286,10 @@ static void add_children(struct buf *children, uint32_t count)
         order.attempts = 1 + (int32_t)dice(3);
         if (chance(20))
             order.delay_ms = dice(3000);
+        if (chance(15)) {
+            order.unique = chance(50) ? SLICE("k") : SLICE("l");
+            order.conflict = (int32_t)dice(UNIQUE_CONFLICTS);
+        }
         if (chance(3))
             order.priority = 77; /* a worker that lies: refused */
         frame_add_child(children, &order);

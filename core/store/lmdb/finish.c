@@ -68,7 +68,7 @@ static void keep_result(struct machine *m, job_id id, struct slice result)
 static void succeed(struct machine *m, struct op_complete *op, struct job *job, int64_t keep_ms)
 {
     wall_ms now = op->op.now;
-    if (keep_ms > 0) {
+    if (job_stays_until(job, JOB_SUCCEEDED, keep_ms, now) > now) {
         job_record_attempt(m, job, STEP_ACK, now, SLICE_EMPTY, SLICE_EMPTY, SLICE_EMPTY);
         keep_result(m, job->id, op->result);
     }

@@ -299,6 +299,16 @@ static void count_end(struct machine *m, struct queue *queue, enum job_state sta
     counts->dead += state == JOB_DEAD;
 }
 
+wall_ms job_stays_until(const struct job *job, enum job_state state, int64_t keep_ms, wall_ms now)
+{
+    const struct job_status *status = &job->status;
+    wall_ms until = later(now, keep_ms);
+    bool holds = status->key_role == KEY_HOLDS && status->key_states >> state & 1;
+    if (holds && status->key_until != WALL_NEVER && status->key_until > until)
+        return status->key_until; /* the record keeps others away until then */
+    return until;
+}
+
 void job_finish(struct machine *m, struct job *job, enum job_step step, int64_t keep_ms, wall_ms now)
 {
     struct job_status *status = &job->status;
@@ -314,10 +324,7 @@ void job_finish(struct machine *m, struct job *job, enum job_step step, int64_t 
     status->parked = false;
     status->held_no = 0;
     status->since = now;
-    status->due_at = later(now, keep_ms);
-    bool holds = status->key_role == KEY_HOLDS && status->key_states >> state & 1;
-    if (holds && status->key_until != WALL_NEVER && status->key_until > status->due_at)
-        status->due_at = status->key_until; /* the record keeps others away until then */
+    status->due_at = job_stays_until(job, state, keep_ms, now);
     if (status->due_at > now) {
         job_enter(m, job);
         return;

@@ -213,7 +213,10 @@ static bool lease_round(struct machine *m, struct op_lease *op, struct queue *qu
         struct source *source = first_of(m, sources, source_count);
         struct fresh *fresh = fresh_peek(m, queue);
         if (source && (!fresh || compare(&m->places[source->at], fresh->status.priority, fresh->id) < 0)) {
+            size_t unblocked = buf_len(&m->unblocked);
             hand_indexed(m, op, source->db, &m->places[source->at++]);
+            if (buf_len(&m->unblocked) != unblocked)
+                return true; /* one expired, and who waited behind it may be next: look again */
         } else if (fresh && is_expired(&fresh->status, op->op.now)) {
             expire_fresh(m, op, fresh);
             return true; /* the fresh are in the index now: look there again */

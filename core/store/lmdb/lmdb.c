@@ -312,6 +312,8 @@ static void hand_back(struct store *store, struct delivery *delivery)
 {
     const struct store_listener *listener = &store->listener;
     struct store_op *next;
+    if (delivery->has_news && delivery->news.unblocked_count && listener->unblocked)
+        listener->unblocked(listener->owner, &delivery->news);
     for (struct store_op *op = delivery->ops; op; op = next) {
         next = op->next; /* done may free it */
         store->in_flight--;

@@ -337,6 +337,8 @@ void job_enter(struct machine *m, struct job *job);
 void job_write(struct machine *m, const struct job *job);
 /* Ready again, from wherever it was left. */
 void job_make_ready(struct job *job, enum job_step step, wall_ms now, bool parked);
+/* How long the record of a job that ends so is kept: `keep`, or as long as it holds a unique key. Now: not at all. */
+wall_ms job_stays_until(const struct job *job, enum job_state state, int64_t keep_ms, wall_ms now);
 /* Leaves, and ends as succeeded, cancelled or expired; deleted at once if keep_ms is 0. */
 void job_finish(struct machine *m, struct job *job, enum job_step step, int64_t keep_ms, wall_ms now);
 /* Leaves, and becomes a dead letter. */

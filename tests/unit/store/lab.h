@@ -92,7 +92,8 @@ static inline void on_wake(void *owner)
 
 static inline void lab_attach(struct lab *lab)
 {
-    struct store_listener listener = {lab, on_committed, on_news, on_alarm};
+    struct store_listener listener = {
+        .owner = lab, .committed = on_committed, .news = on_news, .alarm = on_alarm};
     store_attach(lab->store, &listener, on_wake, lab);
     store_collect(lab->store);
 }
