@@ -126,6 +126,9 @@ describe("overload", function()
     end
     local line = server:await_log("client.closed")
     assert.matches("max_memory", line.reason, 1, true)
+    if (os.getenv("MOONQ_BINARY") or ""):find("/san/", 1, true) then
+      return -- AddressSanitizer keeps what was freed, which is what it is for: the process does not shrink
+    end
     server:await("memory.recovered")
     server.client:push("quick")
   end)
