@@ -122,19 +122,27 @@ static json_t *choose(json_t *payload, struct slice fields, struct mq_err *err)
     return chosen;
 }
 
+struct sink {
+    struct buf text;
+    bool
+        full; /* jansson does not ask everywhere whether a piece was taken: a key with a hole would be another's */
+};
+
 /* jansson calls this with each piece of the text. */
 static int add_piece(const char *piece, size_t len, void *out)
 {
-    if (buf_len(out) + len > UNIQUE_MAX_BYTES)
+    struct sink *sink = out;
+    sink->full |= buf_len(&sink->text) + len > UNIQUE_MAX_BYTES;
+    if (sink->full)
         return -1;
-    buf_add(out, piece, len);
+    buf_add(&sink->text, piece, len);
     return 0;
 }
 
 enum mq_code unique_key_of(struct buf *out, struct slice fields, struct slice payload, struct mq_err *err)
 {
     json_error_t why;
-    struct buf key = BUF_INIT;
+    struct sink key = {.text = BUF_INIT};
     if (payload.len > UNIQUE_PAYLOAD_MAX_BYTES)
         return mq_fail(
             err, MQ_TOOBIG,
@@ -148,15 +156,16 @@ enum mq_code unique_key_of(struct buf *out, struct slice fields, struct slice pa
                        "UNIQUE_BY: the payload is not JSON of which a key could be made: %.150s", why.text);
     json_t *chosen = choose(all, fields, err);
     enum mq_code code = chosen ? MQ_OK : MQ_BADARG;
-    if (chosen && json_dump_callback(chosen, add_piece, &key, JSON_COMPACT | JSON_SORT_KEYS) != 0)
+    if (chosen &&
+        (json_dump_callback(chosen, add_piece, &key, JSON_COMPACT | JSON_SORT_KEYS) != 0 || key.full))
         code =
             mq_fail(err, MQ_TOOBIG,
                     "UNIQUE_BY: the chosen arguments make a key of more than %d bytes (choose fewer, or give "
                     "the key itself with UNIQUE)",
                     UNIQUE_MAX_BYTES);
     if (code == MQ_OK)
-        buf_add_slice(out, buf_bytes(&key));
-    buf_release(&key);
+        buf_add_slice(out, buf_bytes(&key.text));
+    buf_release(&key.text);
     json_decref(chosen);
     json_decref(all);
     return code;

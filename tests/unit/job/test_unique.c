@@ -84,6 +84,10 @@ static void what_is_too_big_says_what_to_do(void **state)
     assert_int_equal(unique_key_of(&key, SLICE("a"), buf_bytes(&payload), &err), MQ_TOOBIG);
     assert_non_null(strstr(err.text, "give the key itself"));
     assert_int_equal(buf_len(&key), 0);
+    buf_clear(&payload); /* a name that is too long, and short pieces behind it: no key with a hole */
+    buf_printf(&payload, "{\"a\":{\"%0*d\":1,\"b\":2}}", UNIQUE_MAX_BYTES, 0);
+    assert_int_equal(unique_key_of(&key, SLICE("a"), buf_bytes(&payload), &err), MQ_TOOBIG);
+    assert_int_equal(buf_len(&key), 0);
     buf_release(&key);
     buf_release(&payload);
 }
