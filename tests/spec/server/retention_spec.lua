@@ -109,6 +109,39 @@ describe("retention", function()
     assert.equal(2, server.client:stats().archived)
   end)
 
+  it("loses no dead letter when the server is killed while it archives them", function()
+    local server = start("dead_max = 3")
+    local ids = {}
+    for round = 1, 4 do
+      for i = 1, 30 do
+        ids[#ids + 1] = server.client:push("bad", { to = round .. "." .. i })
+      end
+      for _ = 1, 6 * round do
+        server:await("job.dead")
+      end
+      server:kill()
+      server:restart()
+    end
+    local queue = server.client:queue("default")
+    while queue.ready + queue.running + queue.retrying > 0 do
+      server:await("job.dead")
+      queue = server.client:queue("default")
+    end
+    local there = {}
+    for _, line in ipairs(archived(server)) do
+      there[line.id] = true
+    end
+    local kept = 0
+    for _, id in ipairs(ids) do
+      if server.client:job(id) then
+        kept = kept + 1
+      else
+        assert.is_true(there[id], id .. " is neither dead nor in the archive")
+      end
+    end
+    assert.is_true(kept < #ids)
+  end)
+
   it("archives what is older than dead_keep too", function()
     local server = start('dead_keep = "50ms"')
     local id = bury(server, "old@example.com")
