@@ -60,6 +60,8 @@ static void add_server(struct figures *figures, struct protocol *p)
     add_text(figures, "data", server.data_dir);
     add_text(figures, "socket", server.socket_path);
     add(figures, "rss_bytes", (int64_t)server.rss_bytes);
+    add_text(figures, "sync", server.relaxed_ms ? "relaxed" : "commit");
+    add(figures, "relaxed_for", server.relaxed_ms);
     add(figures, "memory_bytes", (int64_t)server.memory_bytes);
     add(figures, "max_memory", (int64_t)server.max_memory);
     add(figures, "cpu_us", (int64_t)server.cpu_us);

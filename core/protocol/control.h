@@ -33,6 +33,7 @@ struct server_figures {
     int pid;
     int64_t uptime_ms;
     uint64_t rss_bytes, cpu_us;
+    int64_t relaxed_ms;                /* 0: what is answered is on disk */
     uint64_t memory_bytes, max_memory; /* of its own; 0: no limit */
     unsigned connections_max;
 };

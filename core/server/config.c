@@ -14,6 +14,7 @@ enum kind {
     KIND_DURATION, /* milliseconds; "30s" */
     KIND_LEVEL,    /* debug info warn error */
     KIND_MODE,     /* "0600" */
+    KIND_SYNC,     /* commit relaxed */
 };
 
 #define KIB    1024LL
@@ -63,6 +64,8 @@ static const struct setting {
     S(half_sent,       KIND_DURATION, 60 * SECOND,  0,         HOUR,       true,  "A command begun and not finished for so long closes its connection; 0: never."),
     S(pipeline_max,    KIND_NUMBER,   16384,        16,        1000000,    true,  "Commands of one client under way at once; more wait unread."),
     S(max_memory,      KIND_SIZE,     0,            0,         1024 * GIB, true,  "Memory of the server itself, without workers and the store's mapped file. Beyond it pushes get FULL, and clients that do not read are closed; 0: no limit."),
+    S(sync,            KIND_SYNC,     0,            0,         1,          false, "`commit`: what is answered is on disk. `relaxed`: changes confirmed in the last `relaxed_for` may be lost at a power cut (not if only moonq dies); the store stays sound."),
+    S(relaxed_for,     KIND_DURATION, SECOND,       10,        MINUTE,     false, "With `sync = \"relaxed\"`: how long at most a confirmed change is not safe from a power cut."),
     S(map_size,        KIND_SIZE,     64 * MIB,     MIB,       1024 * GIB, false, "First size of the store's map; it grows by itself."),
     S(disk_reserve,    KIND_SIZE,     8 * MIB,      0,         GIB,        false, "Disk that pushes leave for acknowledgements; below it they get NOSPACE."),
     S(snapshot_max,    KIND_DURATION, 5 * SECOND,   100,       HOUR,       false, "How long a listing may hold its snapshot."),
@@ -125,6 +128,11 @@ static enum mq_code parse(const struct setting *setting, int64_t *out, struct sl
         return config_parse_size(out, text, err);
     case KIND_DURATION:
         return duration_parse(out, text, err);
+    case KIND_SYNC:
+        *out = slice_is_word(text, "relaxed");
+        if (!*out && !slice_is_word(text, "commit"))
+            return mq_fail(err, MQ_BADARG, "'%.*s' is neither commit nor relaxed", SLICE_ARG(text));
+        return MQ_OK;
     case KIND_LEVEL:
         *out = log_level_of(text);
         if (*out < 0)
@@ -162,6 +170,9 @@ static void format(const struct setting *setting, int64_t value, char *out, size
         return;
     case KIND_DURATION:
         snprintf(out, size, "%s", duration_format(text, value));
+        return;
+    case KIND_SYNC:
+        snprintf(out, size, "%s", value ? "relaxed" : "commit");
         return;
     case KIND_LEVEL:
         snprintf(out, size, "%s", log_level_name((enum log_level)value));
@@ -381,6 +392,7 @@ struct store_settings config_store(const struct config *config, const char *dir)
         .dead_bytes = (uint64_t)config->dead_bytes,
         .crash_limit = (unsigned)config->crash_limit,
         .readers = (unsigned)config->readers,
+        .relaxed_ms = config->sync ? config->relaxed_for : 0,
         .snapshot_max_ms = config->snapshot_max,
     };
 }

@@ -19,6 +19,7 @@ struct config {
     int64_t keep_max, keep_bytes, dead_max, dead_bytes;
     int64_t start_within, cancel_grace, timeout_grace, silence_max, stop_grace, idle_alarm;
     int64_t connections_max, output_pause, output_max, output_patience, half_sent, pipeline_max, max_memory;
+    int64_t sync, relaxed_for;
     int64_t map_size, disk_reserve, snapshot_max, readers;
     int64_t log_level, log_line_max, socket_mode, read_socket_mode;
     struct pool_settings *pools;

@@ -72,6 +72,7 @@ static void on_figures(void *owner, struct server_figures *out)
         .pid = getpid(),
         .uptime_ms = clock_mono() - server->started_at,
         .rss_bytes = memory_resident_bytes(),
+        .relaxed_ms = server->config.sync ? server->config.relaxed_for : 0,
         .memory_bytes = memory_own_bytes(),
         .max_memory = (uint64_t)server->config.max_memory,
         .cpu_us = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +

@@ -231,6 +231,20 @@ static enum mq_code open_run_folder(struct server *server, struct mq_err *err)
     return MQ_OK;
 }
 
+/* Loudly: what is promised elsewhere is not promised here. */
+static void warn_of_relaxed(const struct server *server)
+{
+    char text[DURATION_TEXT_BYTES], message[300];
+    if (!server->config.sync)
+        return;
+    snprintf(message, sizeof message,
+             "sync = relaxed: at a power cut, or a crash of the system, changes that were confirmed in the "
+             "last %s may be "
+             "lost (pushes, acknowledgements, cancels); the store itself stays sound",
+             duration_format(text, server->config.relaxed_for));
+    log_event(LOG_WARN, "store.relaxed", LOG_STR("message", message));
+}
+
 static enum mq_code open_store(struct server *server, struct mq_err *err)
 {
     struct store_settings settings = config_store(&server->config, server->data_dir);
@@ -238,6 +252,7 @@ static enum mq_code open_store(struct server *server, struct mq_err *err)
     if (code != MQ_OK)
         return code;
     warn_of_others(server->data_dir);
+    warn_of_relaxed(server);
     return open_run_folder(server, err);
 }
 

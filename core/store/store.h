@@ -769,8 +769,16 @@ struct store_settings {
     unsigned crash_limit;          /* crashes that make a job poison; 0: no number does */
     unsigned readers;              /* reader threads; 0: everything runs inside store_flush, for tests */
     int64_t snapshot_max_ms;       /* a read may hold its snapshot so long. 0: 5000 */
+    int64_t relaxed_ms;            /* 0: what is answered is on disk. Otherwise see below */
     bool nosync;                   /* tests only: never wait for the disk */
 };
+
+/*
+ * Relaxed: an answer does not wait until its commit is the one that the disk would show after a power cut. That is so with the
+ * next commit, and at the latest relaxed_ms later: so long at most is a confirmed change in danger of a power cut, or a crash
+ * of the kernel. Not of a crash of ours; and whatever happens, the store is whole, as of some commit. Leases' tokens and ids do
+ * not repeat even then.
+ */
 
 /*
  * Opens or creates. CONFLICT: another process serves this folder (its pid is in the message). BADARG: not a

@@ -202,6 +202,8 @@ static enum mq_code open_mdb(struct env *env, const struct store_settings *setti
 {
     char path[PATH_BYTES];
     unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (settings->nosync ? MDB_NOSYNC : 0);
+    if (settings->relaxed_ms)
+        flags |= MDB_NOMETASYNC; /* a commit's data are synced, its meta page with the next: see env_sync */
     snprintf(path, sizeof path, "%s/" DATA_NAME, settings->dir);
     enum mq_code code = check_no_link(path, err);
     if (code == MQ_OK)
@@ -226,6 +228,33 @@ static enum mq_code open_mdb(struct env *env, const struct store_settings *setti
     return MQ_OK;
 }
 
+#define LOST_TOKENS                                                                                          \
+    (1ULL << 28)           /* more than a server can hand out in the time that a relaxed one may lose, */
+#define LOST_IDS_MS 120000 /* and that time, with room to spare */
+
+/*
+ * A relaxed store may have handed out numbers that a power cut made it forget. They must not be used again: clients know
+ * them. So what is relaxed says so in meta, and whoever opens it next begins far beyond.
+ */
+static int skip_lost_numbers(struct env *env, MDB_txn *txn)
+{
+    MDB_val key = {7, "relaxed"}, val = {0, ""};
+    int rc = mdb_get(txn, env->dbi[DB_META], &key, &val);
+    if (rc && rc != MDB_NOTFOUND)
+        return rc;
+    if (rc == 0) {
+        env->meta.last_token += LOST_TOKENS;
+        env->meta.last_id += (job_id)LOST_IDS_MS << JOB_ID_CLOCK_BITS;
+        rc = layout_save_meta(txn, env->dbi[DB_META], &env->meta);
+        if (rc == 0)
+            rc = mdb_del(txn, env->dbi[DB_META], &key, NULL);
+        if (rc)
+            return rc;
+    }
+    val = (MDB_val){0, ""};
+    return env->relaxed_ms ? mdb_put(txn, env->dbi[DB_META], &key, &val, 0) : 0;
+}
+
 static enum mq_code open_databases(struct env *env, struct mq_err *err)
 {
     MDB_txn *txn;
@@ -237,7 +266,11 @@ static enum mq_code open_databases(struct env *env, struct mq_err *err)
         mdb_txn_abort(txn);
         return code;
     }
-    rc = mdb_txn_commit(txn);
+    rc = skip_lost_numbers(env, txn);
+    if (rc)
+        mdb_txn_abort(txn);
+    else
+        rc = mdb_txn_commit(txn);
     if (rc)
         return mq_fail(err, rc > 0 ? code_of_errno(rc) : MQ_INTERNAL, "cannot write the store: %s",
                        mdb_strerror(rc));
@@ -279,6 +312,7 @@ enum mq_code env_open(struct env **out, const struct store_settings *settings, s
     env->lock_fd = -1;
     env->archive_dir = archive_dir_of(settings->dir);
     env->nosync = settings->nosync;
+    env->relaxed_ms = settings->relaxed_ms;
     init_map_lock(env);
     enum mq_code code = make_folder(settings->dir, err);
     if (code == MQ_OK)
@@ -301,12 +335,20 @@ void env_close(struct env *env)
 {
     if (!env)
         return;
-    if (env->mdb)
+    if (env->mdb) {
+        if (env->relaxed_ms)
+            env_sync(env);
         mdb_env_close(env->mdb);
+    }
     lock_release(env->lock_fd);
     pthread_rwlock_destroy(&env->map_lock);
     free(env->archive_dir);
     free(env);
+}
+
+int env_sync(struct env *env)
+{
+    return mdb_env_sync(env->mdb, 1);
 }
 
 void env_read_begin(struct env *env)

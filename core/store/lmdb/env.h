@@ -21,11 +21,12 @@
 struct env {
     MDB_env *mdb;
     MDB_dbi dbi[DB_COUNT];
-    struct meta meta;  /* as read at open */
-    int lock_fd;       /* holds the server lock; -1: none */
-    int fd;            /* LMDB's own descriptor of the data file */
-    char *archive_dir; /* made with its first letter */
-    bool nosync;       /* tests */
+    struct meta meta;   /* as read at open */
+    int lock_fd;        /* holds the server lock; -1: none */
+    int fd;             /* LMDB's own descriptor of the data file */
+    char *archive_dir;  /* made with its first letter */
+    bool nosync;        /* tests */
+    int64_t relaxed_ms; /* 0: not relaxed */
     size_t page_bytes;
     _Atomic uint64_t map_bytes;
     _Atomic uint64_t allocated_bytes; /* of the file, from its start */
@@ -46,6 +47,9 @@ void env_close(struct env *env);
 enum mq_code env_grow(struct env *env, uint64_t need_bytes, struct mq_err *err);
 /* Grows ahead of need: less than a quarter of the map is left. */
 void env_grow_early(struct env *env);
+
+/* Relaxed: the last commit is on disk. LMDB's code. */
+int env_sync(struct env *env);
 
 /* Around every snapshot. */
 void env_read_begin(struct env *env);

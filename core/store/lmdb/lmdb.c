@@ -85,8 +85,10 @@ static void *write_loop(void *arg)
             deliver(store, delivery);
         else if (stopping)
             return NULL;
-        else
-            handover_sleep(&store->changes, bell, HOUSEKEEPING_MS);
+        int64_t settle = writer_settle(&store->writer, clock_mono());
+        if (!delivery)
+            handover_sleep(&store->changes, bell,
+                           settle >= 0 && settle < HOUSEKEEPING_MS ? settle : HOUSEKEEPING_MS);
         keep_house(store, &next_house);
     }
 }

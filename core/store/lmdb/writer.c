@@ -203,6 +203,8 @@ static void commit(struct writer *writer, const struct batch *batch)
         switch (try(writer, batch)) {
         case APPLIED:
             set_disk_full(writer, full);
+            if (writer->env->relaxed_ms)
+                writer->unsynced_since = clock_mono(); /* with it, the one before is on disk */
             return;
         case APPLIED_MAP_FULL:
             grow(writer, batch->bytes);
@@ -220,6 +222,20 @@ static void commit(struct writer *writer, const struct batch *batch)
             give_up("a commit", mdb_strerror(m->rc));
         }
     }
+}
+
+int64_t writer_settle(struct writer *writer, mono_ms now)
+{
+    mono_ms due = writer->unsynced_since + writer->env->relaxed_ms;
+    if (!writer->unsynced_since)
+        return -1;
+    if (now < due)
+        return due - now;
+    int rc = env_sync(writer->env);
+    if (rc)
+        give_up("a sync", mdb_strerror(rc));
+    writer->unsynced_since = 0;
+    return -1;
 }
 
 /* ---- deliveries ---- */

@@ -27,6 +27,7 @@ struct writer {
     struct figures figures;
     struct store_op *waiting, **waiting_end; /* taken, but not in a batch yet */
     bool disk_full;                          /* pushes were refused in the last batch */
+    mono_ms unsynced_since;                  /* relaxed: the last commit; 0: it is on disk */
     /* rules may change while we run; each is read once a batch */
     _Atomic uint64_t queue_limit;
     _Atomic int64_t dead_keep_ms;
@@ -43,6 +44,8 @@ void writer_configure(struct writer *writer, const struct store_settings *settin
 void writer_add(struct writer *writer, struct store_op *first);
 /* Commits the next batch of what is waiting; NULL if nothing is. The caller's: free. */
 struct delivery *writer_run(struct writer *writer);
+/* Relaxed: syncs the last commit if it has waited long enough. Answers the time until then; -1: nothing waits. */
+int64_t writer_settle(struct writer *writer, mono_ms now);
 /* The first delivery: no operation, but all queues. */
 struct delivery *writer_first_news(struct writer *writer);
 /* A delivery of one operation without news: a read. */

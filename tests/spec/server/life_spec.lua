@@ -176,3 +176,30 @@ describe("a dead letter", function()
     for _ = 1, 20 do server:await("job.dead") end
   end)
 end)
+
+describe("the store of a server", function()
+  after_each(support.stop_all)
+
+  it("says loudly when it is relaxed, and nothing is lost if only it dies", function()
+    local server = support.start({ files = {
+      ["moonq.lua"] = 'return { sync = "relaxed", relaxed_for = "50ms" }',
+      ["handlers/a.lua"] = "return { run = function() end }",
+    } })
+    local line = server:await_log("store.relaxed")
+    assert.equal("warn", line.level)
+    assert.matches("confirmed in the last 50ms may be lost", line.message, 1, true)
+    local stats = server.client:stats()
+    assert.same({ "relaxed", 50 }, { stats.sync, stats.relaxed_for })
+    assert.matches("\r\nsync:relaxed\r\n", server.client:call("INFO"), 1, true)
+    server.client:pause("default")
+    local id = server.client:push("a")
+    server:kill()
+    server:restart()
+    assert.equal("ready", server.client:job(id).state)
+  end)
+
+  it("is not relaxed by itself", function()
+    local server = support.start({ files = { ["moonq.lua"] = "return {}" } })
+    assert.equal("commit", server.client:stats().sync)
+  end)
+end)
