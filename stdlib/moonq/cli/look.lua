@@ -67,6 +67,20 @@ local function moment(at)
   return at and ("%s (%s)"):format(output.time(at), output.age(at))
 end
 
+-- How late what had a time began.
+local function lateness(job)
+  if not job.due_at or job.state == "ready" then
+    return job.due_at and moment(job.due_at)
+  end
+  return ("%s; begun %s later"):format(output.time(job.due_at), output.duration(job.late))
+end
+
+local function uniqueness(job)
+  local says = { holds = "held", waits = "waits for it", free = "not held", spent = "held no more" }
+  return job.unique_key and ("%s (%s%s)"):format(job.unique_key, says[job.unique],
+    job.unique_until and ", until " .. output.time(job.unique_until) or "")
+end
+
 local function show_job(job)
   local waiting = job.state == "scheduled" or job.state == "retrying"
   output.facts({
@@ -74,7 +88,7 @@ local function show_job(job)
     { "state", job.state .. (job.cancelling and ", asked to stop" or "") .. (job.parked and ", has no handler" or "")
       .. (job.held and ", its type is paused" or "") },
     { "since", moment(job.since) }, { "pushed", moment(job.pushed_at) },
-    { "due", waiting and moment(job.run_at) or nil },
+    { "due", waiting and moment(job.run_at) or lateness(job) }, { "unique", uniqueness(job) },
     { "attempts", attempts(job) .. ((job.crashes or 0) > 0 and (", %d crashes"):format(job.crashes) or "") },
     { "priority", job.priority }, { "timeout", output.duration(job.timeout) }, { "lease", output.duration(job.lease) },
     { "expires", moment(job.expires_at) }, { "keep", output.duration(job.keep) },

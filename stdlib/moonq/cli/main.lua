@@ -13,7 +13,7 @@ local posix = require "moonq_posix"
 local exit_codes = { NOSERVER = 3, CLOSED = 3, NOTFOUND = 4, TIMEOUT = 5, BADARG = 2, USAGE = 2, INTERRUPTED = 130 }
 local REFUSED = 1
 
-local files = { "application", "push", "look", "events", "step", "dead", "queue", "server" }
+local files = { "application", "push", "look", "events", "step", "unique", "dead", "queue", "server" }
 
 -- ---- which server -------------------------------------------------------------------------------------------------
 
