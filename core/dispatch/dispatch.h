@@ -168,6 +168,15 @@ struct schedule_run {
 };
 enum mq_code dispatch_schedule_run(struct dispatch *d, struct schedule_run *run, struct mq_err *err);
 
+/* Args that a function of schedules.lua makes. Lives until `done`, which is called once, now or later. */
+struct args_request {
+    struct args_request *next; /* the maker's */
+    struct slice name;
+    wall_ms planned_at;
+    /* MQ_OK: JSON. Otherwise why there is none: SCRIPT; BUSY: the server stops */
+    void (*done)(struct args_request *request, enum mq_code code, struct slice text);
+};
+
 /* Why an entry does not fire; NULL: it may. */
 const char *dispatch_schedule_trouble(struct dispatch *d, struct slice name);
 /* Entries of the file that were never good: the store does not have them. False past the last. */

@@ -167,6 +167,13 @@ void dispatch_set_schedules(struct dispatch *d, json_t *file)
         schedules_apply_file(d);
 }
 
+void dispatch_set_args_maker(struct dispatch *d, void (*make)(void *owner, struct args_request *request),
+                             void *owner)
+{
+    d->schedules.make_args = make;
+    d->schedules.args_owner = owner;
+}
+
 void dispatch_start_schedules(struct dispatch *d, wall_ms wall)
 {
     d->wall = wall;

@@ -293,8 +293,10 @@ struct schedules {
     struct entry **agenda; /* a heap: the next moment is first */
     unsigned agenda_count, agenda_cap;
     struct entry *resting;
-    json_t *file;                  /* what schedules.lua says */
-    unsigned applying;             /* changes that the file asks for, under way */
+    json_t *file;      /* what schedules.lua says */
+    unsigned applying; /* changes that the file asks for, under way */
+    void (*make_args)(void *owner, struct args_request *request);
+    void *args_owner;
     bool loaded, on;               /* the store's entries are known; the file's too: moments are decided */
     wall_ms step_from, step_until; /* the last step of the wall clock that was seen */
 };

@@ -15,6 +15,7 @@
 #include "runtime/page.h"
 #include "store/store.h"
 
+struct args_request;
 struct dispatch;
 struct worker;
 
@@ -75,6 +76,9 @@ void dispatch_set_types(struct dispatch *d, const struct push_order *types, unsi
  * dispatch_start_schedules, which reads what the store has; from then on entries fire.
  */
 void dispatch_set_schedules(struct dispatch *d, json_t *file);
+/* Who runs the functions of schedules.lua; never on the loop. */
+void dispatch_set_args_maker(struct dispatch *d, void (*make)(void *owner, struct args_request *request),
+                             void *owner);
 void dispatch_start_schedules(struct dispatch *d, wall_ms wall);
 
 /* Pools by name; a pool that is not named any more gets no more jobs. Copied. */

@@ -17,11 +17,22 @@ struct ticking {
     struct op_tick tick;
     struct op_push push;
     struct dispatch *d;
+    struct args_request args; /* if a function makes them */
+    struct buf payload;       /* what it made */
     struct definition *definition;
     struct schedule_run *run; /* who asked for it; NULL: time did */
     char name[NAME_MAX_BYTES];
     char note[TICK_NOTE_MAX];
 };
+
+static void ticking_free(struct ticking *t)
+{
+    definition_drop(t->definition);
+    store_op_release(&t->push.op);
+    store_op_release(&t->tick.op);
+    buf_release(&t->payload);
+    free(t);
+}
 
 /* ---- answers ---- */
 
@@ -82,10 +93,7 @@ static void ticked(struct store_op *op)
     } else if (entry) {
         answered(entry, t);
     }
-    definition_drop(t->definition);
-    store_op_release(&t->push.op);
-    store_op_release(op);
-    free(t);
+    ticking_free(t);
 }
 
 /* ---- asking ---- */
@@ -140,7 +148,10 @@ static enum mq_code make_push(struct ticking *t, struct mq_err *err)
     const struct schedule *schedule = &t->definition->schedule;
     struct dispatch *d = t->d;
     wall_ms planned = t->tick.row.planned;
-    enum mq_code code = dispatch_resolve(d, &t->push, &schedule->order, d->wall, err);
+    struct push_order order = schedule->order;
+    if (schedule->args_function)
+        order.payload = buf_bytes(&t->payload);
+    enum mq_code code = dispatch_resolve(d, &t->push, &order, d->wall, err);
     if (code != MQ_OK)
         return code;
     wall_ms run_at = planned + schedule_jitter(schedule, t->tick.name, planned);
@@ -152,14 +163,66 @@ static enum mq_code make_push(struct ticking *t, struct mq_err *err)
     return MQ_OK;
 }
 
-static void fire(struct entry *entry, struct ticking *t)
+static void tell_runner(struct ticking *t, enum mq_code code, const char *why)
+{
+    t->run->code = code;
+    mq_fail(&t->run->err, code, "%s", why);
+    t->run->done(t->run);
+    ticking_free(t);
+}
+
+static void push(struct entry *entry, struct ticking *t)
 {
     struct mq_err err;
     enum mq_code code = make_push(t, &err);
     if (code == MQ_OK)
         submit(entry, t);
+    else if (t->run)
+        tell_runner(t, code, err.text);
     else
         fail(entry, t, err.text);
+}
+
+/* The function has answered, or will not. A moment whose server stops is decided by the next one. */
+static void got_args(struct args_request *request, enum mq_code code, struct slice text)
+{
+    struct ticking *t = (struct ticking *)((char *)request - offsetof(struct ticking, args));
+    struct entry *entry = entry_find(t->d, t->tick.name);
+    char why[TICK_NOTE_MAX];
+    t->tick.op.now = t->push.op.now = t->d->wall;
+    snprintf(why, sizeof why, "args: %.*s", (int)(text.len < 280 ? text.len : 280), text.at);
+    if (code == MQ_OK)
+        buf_add_slice(&t->payload, text);
+    if (t->run && (code != MQ_OK || !entry)) {
+        tell_runner(t, code == MQ_OK ? MQ_NOTFOUND : code, why);
+    } else if (!entry || code == MQ_BUSY) {
+        if (entry)
+            entry->busy = false;
+        ticking_free(t);
+    } else if (code == MQ_OK) {
+        push(entry, t);
+    } else {
+        fail(entry, t, why);
+    }
+}
+
+static void fire(struct entry *entry, struct ticking *t)
+{
+    const struct schedules *s = &t->d->schedules;
+    if (!t->definition->schedule.args_function) {
+        push(entry, t);
+        return;
+    }
+    if (!t->run) {
+        entry->busy = true;
+        entry_arrange(entry);
+    }
+    t->args =
+        (struct args_request){.name = t->tick.name, .planned_at = t->tick.row.planned, .done = got_args};
+    if (s->make_args)
+        s->make_args(s->args_owner, &t->args);
+    else
+        got_args(&t->args, MQ_SCRIPT, SLICE("nobody runs functions here"));
 }
 
 /* ---- what is due ---- */
@@ -315,12 +378,6 @@ enum mq_code dispatch_schedule_run(struct dispatch *d, struct schedule_run *run,
     struct ticking *t = begin(entry, &row, WALL_NEVER);
     t->run = run;
     t->tick.revision = 0;
-    enum mq_code code = make_push(t, err);
-    if (code == MQ_OK) {
-        submit(entry, t);
-        return MQ_OK;
-    }
-    definition_drop(t->definition);
-    free(t);
-    return code;
+    fire(entry, t);
+    return MQ_OK;
 }

@@ -147,12 +147,13 @@ static void load_handlers(struct app *app, lua_State *L)
 void app_load(struct app *app, lua_State *L)
 {
     *app = (struct app){0};
-    app->ready = json_pack("{s:b, s:{}, s:{}, s:[], s:[], s:[]}", "ok", 0, "config", "handlers", "retries",
-                           "errors", "warnings");
+    app->ready = json_pack("{s:b, s:{}, s:{}, s:[], s:[], s:[], s:[]}", "ok", 0, "config", "handlers",
+                           "retries", "schedules", "errors", "warnings");
     load_begin(app);
     load_config(app, L);
     app_load_policies(app, L);
     load_handlers(app, L);
+    app_load_schedules(app, L);
     load_end();
     json_object_set_new(app->ready, "ok",
                         json_boolean(json_array_size(json_object_get(app->ready, "errors")) == 0));

@@ -1,5 +1,5 @@
 /*
- * app.h - an application's folder: moonq.lua, handlers/, retries/, lib/.
+ * app.h - an application's folder: moonq.lua, handlers/, retries/, schedules.lua, lib/.
  *
  * app_load reads every file, in the sandbox, and gathers all errors instead of stopping at the first. What it
  * found out is READY's JSON; what a worker needs to run jobs stays in struct app.
@@ -55,6 +55,12 @@ struct handler *app_find_handler(const struct app *app, struct slice type);
 /* Adds to READY's errors (or warnings). `line` 0: not known; a "file:line: " before the message is taken off. */
 void app_add_error(struct app *app, const char *file, int line, const char *message);
 void app_add_warning(struct app *app, const char *file, int line, const char *message);
+
+/* app_schedules.c: schedules.lua, into READY's `schedules`: { name, line, definition, error? }. */
+void app_load_schedules(struct app *app, lua_State *L);
+/* Runs the function that makes the args of an entry: { args = JSON text } or { error }. The caller's. */
+#define SCHEDULE_ARGS_MS 2000
+json_t *app_schedule_args(struct app *app, lua_State *L, const char *name, double planned_at);
 
 /* app_handler.c: reads the table at the top of the stack, which stays. Errors go to READY. */
 void app_read_handler(struct app *app, lua_State *L, const char *file, const char *type);

@@ -10,6 +10,7 @@
 
 #include "runtime/confine.h"
 #include "runtime/inside.h"
+#include "runtime/load.h"
 #include "runtime/net.h"
 #include "runtime/open.h"
 #include "runtime/sandbox.h"
@@ -58,6 +59,8 @@ static bool read_setup(struct slice text, struct mq_err *err)
         .app = text_of(json, "app"),
         .stdlib = text_of(json, "stdlib"),
         .scripts = text_of(json, "scripts"),
+        .schedule = text_of(json, "schedule"),
+        .planned_at = (double)number_of(json, "planned_at", 0),
         .slots = (unsigned)number_of(json, "slots", 1),
         .jobs_max = (uint64_t)number_of(json, "jobs_max", 0),
         .memory_bytes = (size_t)number_of(json, "memory_bytes", 256 << 20),
@@ -76,6 +79,7 @@ static bool read_setup(struct slice text, struct mq_err *err)
 static void setup_release(void)
 {
     free(rt.setup.role);
+    free(rt.setup.schedule);
     free(rt.setup.name);
     free(rt.setup.app);
     free(rt.setup.stdlib);
@@ -130,8 +134,24 @@ static bool send_ready(void)
     return worker_write(true) && json_is_true(json_object_get(rt.app.ready, "ok"));
 }
 
+/* One function of schedules.lua, and the end: whatever it does, it does to this process alone. */
+static int run_args(void)
+{
+    rt.app.ready = json_pack("{s:[], s:[]}", "errors", "warnings");
+    load_begin(&rt.app);
+    json_t *answer = app_schedule_args(&rt.app, rt.L, rt.setup.schedule, rt.setup.planned_at);
+    load_end();
+    char *text = json_dumps(answer, JSON_COMPACT);
+    frame_add_json(&rt.out, FRAME_READY, slice_of(text));
+    free(text);
+    json_decref(answer);
+    return worker_write(true) ? 0 : 1;
+}
+
 static int run_role(bool worker)
 {
+    if (strcmp(rt.setup.role, "args") == 0)
+        return run_args();
     app_load(&rt.app, rt.L);
     bool good = send_ready();
     if (!worker)
@@ -180,8 +200,8 @@ int child_main(int argc, char **argv)
     struct mq_err err;
     size_t used;
     bool worker = argc > 1 && strcmp(argv[1], "worker") == 0;
-    if (argc < 2 || (!worker && strcmp(argv[1], "loader") != 0)) {
-        fprintf(stderr, "moonq child is started by the server (moonq child worker|loader)\n");
+    if (argc < 2 || (!worker && strcmp(argv[1], "loader") != 0 && strcmp(argv[1], "args") != 0)) {
+        fprintf(stderr, "moonq child is started by the server (moonq child worker|loader|args)\n");
         return 2;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);

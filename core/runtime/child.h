@@ -10,7 +10,7 @@
 #define CHILD_SOCKET_FD 3
 #define CHILD_PAGE_FD   4
 
-/* argv: "child", "worker" or "loader". The process' exit status. */
+/* argv: "child", "worker", "loader" or "args" (one function of schedules.lua). The process' exit status. */
 int child_main(int argc, char **argv);
 
 /*

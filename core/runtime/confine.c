@@ -88,7 +88,7 @@ static const char *const readable[] = {
 };
 
 /* Of the application: not its folder as a whole, in which the store's data and the socket may lie. */
-static const char *const of_app[] = {"moonq.lua", "handlers", "retries", "lib", NULL};
+static const char *const of_app[] = {"moonq.lua", "handlers", "retries", "schedules.lua", "lib", NULL};
 
 static void allow_resolver(int ruleset)
 {

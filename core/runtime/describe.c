@@ -26,8 +26,8 @@
 static char *describe_failure(const char *file, const char *message)
 {
     json_t *ready =
-        json_pack("{s:b, s:{}, s:{}, s:[], s:[{s:s, s:i, s:s}], s:[]}", "ok", 0, "config", "handlers",
-                  "retries", "errors", "file", file, "line", 0, "message", message, "warnings");
+        json_pack("{s:b, s:{}, s:{}, s:[], s:[], s:[{s:s, s:i, s:s}], s:[]}", "ok", 0, "config", "handlers",
+                  "retries", "schedules", "errors", "file", file, "line", 0, "message", message, "warnings");
     char *text = json_dumps(ready, 0);
     json_decref(ready);
     return text ? text : mq_strdup("{\"ok\":false}");

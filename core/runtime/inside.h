@@ -25,6 +25,8 @@
 /* SETUP, read. Strings are the runtime's. */
 struct setup {
     char *role, *name, *app, *stdlib, *scripts;
+    char *schedule;    /* of the role args: the entry whose function is to be run ... */
+    double planned_at; /* ... and for which moment */
     unsigned slots;
     uint64_t jobs_max; /* 0: any number */
     size_t memory_bytes, payload_max, result_max, log_line_max;

@@ -67,7 +67,7 @@ void load_end(void)
     load_current[0] = '\0';
 }
 
-static const char *error_text(lua_State *L)
+const char *load_error_text(lua_State *L)
 {
     if (lua_type(L, -1) == LUA_TSTRING)
         return lua_tostring(L, -1);
@@ -100,7 +100,7 @@ bool load_value(struct app *app, lua_State *L, const char *folder, const char *f
     meter_leave(&rt.meter);
     if (status == 0)
         return true;
-    app_add_error(app, shown, 0, error_text(L));
+    app_add_error(app, shown, 0, load_error_text(L));
     lua_pop(L, 1);
     if (status == LUA_ERRMEM)
         lua_gc(L, LUA_GCCOLLECT, 0);

@@ -27,6 +27,9 @@ void load_end(void);
 bool load_value(struct app *app, lua_State *L, const char *folder, const char *file, const char *shown);
 bool load_table(struct app *app, lua_State *L, const char *folder, const char *file, const char *shown);
 
+/* What a call that failed has left on the stack, as text. */
+const char *load_error_text(lua_State *L);
+
 /* Which file is being loaded: memory that a parent may share, so that it knows after a crash. */
 #define LOAD_CURRENT_BYTES 512
 extern char *load_current;

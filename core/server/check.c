@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dispatch/schedule.h"
 #include "job/name.h"
 #include "runtime/child.h"
 #include "runtime/source.h"
@@ -113,6 +114,36 @@ json_t *check_pools(json_t *app, const struct config *config)
     return pool_warnings(app, config, NULL);
 }
 
+/* An entry that is broken keeps the others from nothing, but it does not fire: that is an error. */
+static void check_schedules(json_t *app, size_t payload_max)
+{
+    json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(app, "schedules"), i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        const char *said = json_string_value(json_object_get(row, "error"));
+        struct schedule schedule;
+        struct mq_err err = {0};
+        char text[MQ_ERR_TEXT_BYTES + 200];
+        if (!said) {
+            char *definition = schedule_text(json_object_get(row, "definition"));
+            if (schedule_read(&schedule, slice_of(name), slice_of(definition), payload_max, &err) == MQ_OK)
+                schedule_release(&schedule);
+            else
+                said = err.text;
+            free(definition);
+        }
+        if (!said)
+            continue;
+        snprintf(text, sizeof text, "schedule '%.128s': %.300s", name, said);
+        json_object_set_new(app, "ok", json_false());
+        json_array_append_new(json_object_get(app, "errors"),
+                              json_pack("{s:s, s:O, s:s}", "file", "schedules.lua", "line",
+                                        json_object_get(row, "line"), "message", text));
+    }
+}
+
 char *check_application(const char *app_dir)
 {
     char *text = child_describe(app_dir);
@@ -133,6 +164,7 @@ char *check_application(const char *app_dir)
         json_array_extend(json_object_get(app, "warnings"), warnings);
         json_decref(warnings);
     }
+    check_schedules(app, (size_t)config.payload_max);
     free(text);
     text = json_dumps(app, 0);
     json_decref(faults);

@@ -40,6 +40,10 @@ struct server {
     ev_signal on_term, on_int, on_hup;
 
     struct watchdog *watchdog;
+    struct args_child *args_children;            /* functions of schedules.lua that run */
+    struct args_request *args_first, *args_last; /* and those that wait for one of these to end */
+    unsigned args_running;
+
     bool recovered, listening, stopping;
     int exit_status;
 
@@ -67,6 +71,10 @@ void reload_begin_waiting(struct server *server); /* what was asked for meanwhil
 void reload_took_over(struct server *server);
 void reload_failed(struct server *server, const char *why);
 void reload_stop(struct server *server);
+
+/* args.c: functions of schedules.lua */
+void args_make(void *server, struct args_request *request);
+void args_stop(struct server *server);
 
 /* stop.c */
 void stop_begin(struct server *server, bool now);

@@ -22,6 +22,7 @@ void stop_begin(struct server *server, bool now)
         server->stopping = true;
         dispatch_stop(server->dispatch);
         reload_stop(server);
+        args_stop(server);
         fleet_stop(server->fleet);
     }
     double patience = now || again ? 0. : (double)server->config.stop_grace / 1000.;
@@ -33,6 +34,6 @@ void stop_begin(struct server *server, bool now)
 
 void stop_check(struct server *server)
 {
-    if (server->stopping && fleet_count(server->fleet) == 0 && !server->loader)
+    if (server->stopping && fleet_count(server->fleet) == 0 && !server->loader && !server->args_children)
         ev_break(server->loop, EVBREAK_ALL); /* store_close waits for what is still on its way to the disk */
 }

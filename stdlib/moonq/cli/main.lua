@@ -1,7 +1,7 @@
 --- The command line: one parser, one table of commands. Returns fun(argv) -> exit status.
 ---
 --- Each file listed in `files` returns `rows`, its commands: { name, summary, options = fun(command), run =
---- fun(args) }.
+--- fun(args) }, and for a command of commands `subcommands`, rows of the same kind.
 
 local argparse = require "argparse"
 local binary = require "moonq_binary"
@@ -13,7 +13,7 @@ local posix = require "moonq_posix"
 local exit_codes = { NOSERVER = 3, CLOSED = 3, NOTFOUND = 4, TIMEOUT = 5, BADARG = 2, USAGE = 2, INTERRUPTED = 130 }
 local REFUSED = 1
 
-local files = { "application", "push", "look", "events", "step", "unique", "dead", "queue", "server" }
+local files = { "application", "push", "look", "events", "step", "unique", "dead", "queue", "cron", "server" }
 
 -- ---- which server -------------------------------------------------------------------------------------------------
 
@@ -84,6 +84,22 @@ local function polish(command)
   end
 end
 
+local function add_commands(parser, commands)
+  for _, row in ipairs(commands) do
+    local command = parser:command(row.name, row.summary .. (row.description and "\n\n" .. row.description or ""))
+    command:summary(row.summary)
+    common_options(command)
+    if row.options then
+      row.options(command)
+    end
+    if row.subcommands then
+      command:command_target("subcommand"):require_command(true)
+      add_commands(command, row.subcommands)
+    end
+    polish(command)
+  end
+end
+
 local function build_parser(commands)
   local parser = argparse("moonq", "A durable job server: jobs on disk, handlers in Lua.",
     "moonq COMMAND --help explains a command; docs/cli.md has all of it.")
@@ -94,15 +110,7 @@ local function build_parser(commands)
     os.exit(0)
   end)
   polish(parser)
-  for _, row in ipairs(commands) do
-    local command = parser:command(row.name, row.summary .. (row.description and "\n\n" .. row.description or ""))
-    command:summary(row.summary)
-    common_options(command)
-    if row.options then
-      row.options(command)
-    end
-    polish(command)
-  end
+  add_commands(parser, commands)
   return parser
 end
 

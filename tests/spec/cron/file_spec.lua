@@ -1,0 +1,140 @@
+local json = require "moonq.client.json"
+local support = require "support"
+
+local base = {
+  ["moonq.lua"] = "return { pools = { default = { workers = 1, concurrency = 4 } } }",
+  ["handlers/tick.lua"] = "return { run = function(job) return job.args end }",
+}
+
+local function files_with(schedules)
+  local all = { ["schedules.lua"] = schedules }
+  for name, text in pairs(base) do
+    all[name] = text
+  end
+  return all
+end
+
+local function start(schedules)
+  return support.start({ files = files_with(schedules) })
+end
+
+local function result_of(server, id)
+  assert.equal("succeeded", server.client:wait(id).state)
+  return json.decode(server.client:job(id).result)
+end
+
+local function of(name)
+  return function(event)
+    return event.schedule == name
+  end
+end
+
+local function moments_of(server, name)
+  local seen = {}
+  for _, row in ipairs(server.client:history(name, { limit = 1000 }).ticks) do
+    assert.is_nil(seen[row.planned], "decided twice")
+    seen[row.planned] = true
+  end
+end
+
+describe("schedules.lua", function()
+  after_each(support.stop_all)
+
+  it("has entries that fire, change and end with it", function()
+    local server = start([[return {
+      { name = "fast", cron = "@every 150ms", type = "tick", args = { n = 1 }, catch_up = "all" },
+      { name = "slow", cron = "@every 1h", type = "tick" },
+    }]])
+    local fired = server:await("schedule.fired", of("fast"))
+    assert.same({ n = 1 }, result_of(server, fired.id))
+    local slow = server.client:schedule("slow")
+    assert.same({ "file", "active" }, { slow.source, slow.state })
+    local err = support.refused(server.client.set_schedule, server.client, "fast", "@every 1s", "tick")
+    assert.equal("CONFLICT", err.code)
+    support.write_file(server.app .. "/schedules.lua", [[return {
+      { name = "fast", cron = "@every 150ms", type = "tick", args = { n = 2 }, catch_up = "all" },
+    }]])
+    server.client:reload()
+    local function is_new(event)
+      return event.schedule == "fast" and server.client:job(event.id).payload == '{"n":2}'
+    end
+    server:await("schedule.fired", is_new)
+    server.client:pause_schedule("fast")
+    moments_of(server, "fast")
+    assert.equal("ended", server.client:schedule("slow").state)
+  end)
+
+  it("goes on where it was after a kill", function()
+    local server = start([[return { { name = "fast", cron = "@every 150ms", type = "tick", catch_up = "all" } }]])
+    server:await("schedule.fired", of("fast"))
+    local since = server.client:schedule("fast").since
+    server:kill()
+    server:restart()
+    server:await("schedule.fired", of("fast"))
+    server.client:pause_schedule("fast")
+    assert.equal(since, server.client:schedule("fast").since)
+    moments_of(server, "fast")
+  end)
+
+  it("makes args by a function, in a process of its own", function()
+    local server = start([[return {
+      { name = "made", cron = "@every 200ms", type = "tick", overlap = "allow",
+        args = function(schedule) return { name = schedule.name, at = schedule.planned_at } end },
+    }]])
+    local fired = server:await("schedule.fired", of("made"))
+    local args = result_of(server, fired.id)
+    assert.equal("made", args.name)
+    assert.equal(fired.planned_at, math.floor(args.at * 1000 + 0.5))
+    local id = server.client:run_schedule("made")
+    assert.equal("made", result_of(server, id).name)
+  end)
+
+  it("fails the moments of a function that raises, loops or answers what is no JSON; the others go on", function()
+    local server = start([[return {
+      { name = "raises", cron = "@every 300ms", type = "tick", args = function() error("no list today") end },
+      { name = "loops", cron = "@every 300ms", type = "tick", args = function() while true do end end },
+      { name = "strange", cron = "@every 300ms", type = "tick", args = function() return { f = print } end },
+      { name = "good", cron = "@every 300ms", type = "tick" },
+    }]])
+    assert.matches("no list today", server:await("schedule.failed", of("raises")).message, 1, true)
+    assert.matches("args:", server:await("schedule.failed", of("strange")).message, 1, true)
+    assert.matches("args:", server:await("schedule.failed", of("loops")).message, 1, true)
+    server:await("schedule.fired", of("good"))
+    server:await("schedule.failed", of("raises")) -- and again at its next moment
+    local err = support.refused(server.client.run_schedule, server.client, "raises")
+    assert.equal("SCRIPT", err.code)
+    assert.matches("no list today", err.message, 1, true)
+  end)
+
+  it("disables a broken entry only, and moonq check says where it is", function()
+    local text = [[return {
+      { name = "good", cron = "@every 200ms", type = "tick" },
+      { name = "twice", cron = "@every 200ms", type = "tick" },
+      { name = "twice", cron = "@every 300ms", type = "tick" },
+      { name = "typo", cron = "@every 200ms", type = "tick", overlapp = "skip" },
+      { name = "nonsense", cron = "99 99 * * *", type = "tick" },
+      { name = "odd", cron = "@every 200ms", type = "tick", args = { f = print } },
+    }]]
+    local server = start(text)
+    server:await("schedule.fired", of("good"))
+    local states = {}
+    for _, entry in ipairs(server.client:schedules().schedules) do
+      states[entry.name] = entry.state
+    end
+    assert.same({ good = "active", twice = "broken", typo = "broken", nonsense = "broken", odd = "broken" }, states)
+    assert.equal(4, server.client:stats().schedules_broken)
+    local status, checked = support.moonq("check", server.app, "--json")
+    assert.not_equal(0, status)
+    local found = {}
+    for _, entry in ipairs(json.decode(checked).errors) do
+      assert.equal("schedules.lua", entry.file)
+      found[#found + 1] = entry.line .. " " .. entry.message
+    end
+    table.sort(found)
+    assert.equal(4, #found)
+    assert.matches("^3 schedule 'twice': two entries have this name", found[1])
+    assert.matches("^5 schedule 'typo': unknown option 'overlapp'", found[2])
+    assert.matches("^6 schedule 'nonsense'", found[3])
+    assert.matches("^7 schedule 'odd': args", found[4])
+  end)
+end)
