@@ -452,6 +452,45 @@ local function scheduled_figures(jobs)
     end)
 end
 
+--- `jobs` that nobody serves fall due at one moment; how long a fresh push takes to its end, one after the other,
+--- while they are made ready.
+local function flood_figures(jobs)
+  local handlers = with(LATE_APP.handlers, {
+    noop = ('return { queue = "deep", delay = "%ds", run = function() end }'):format(3 + math.ceil(jobs / 150000)) })
+  return with_clock_server({ queues = '"default"', handlers = handlers }, function(server)
+    server:load({ jobs = jobs, handled = 0, producers = 64, window = WINDOW, patience = 60 + jobs / 5000 })
+    if server:counts().scheduled ~= jobs then
+      error("some were due before all were pushed: the machine is too slow", 0)
+    end
+    local took, began, left = {}, nil, jobs
+    while left > 0 do
+      local at = system.monotonic()
+      server.client:wait(server.client:push("late", {}, { keep = "1m" }), 60)
+      local ms = (system.monotonic() - at) * 1000
+      left = server:counts().scheduled
+      if left < jobs then
+        began = began or at
+        took[#took + 1] = ms
+      end
+    end
+    table.sort(took)
+    return { seconds = system.monotonic() - began, p50_ms = took[math.ceil(#took / 2)], max_ms = took[#took] }
+  end)
+end
+
+local function flood(bench)
+  local jobs = math.max(20000, bench.backlog / 10)
+  local f = bench:once(function()
+    return flood_figures(jobs)
+  end)
+  local name = ("time, %s due at one moment, "):format(bench.thousands(jobs))
+  bench:row({ workload = name .. "made ready", unit = "s", better = "less", figures = f, value = f.seconds })
+  for _, field in ipairs({ "p50", "max" }) do
+    bench:row({ workload = name .. "a fresh job meanwhile, push to end, " .. field, unit = "ms", better = "less",
+      figures = f, field = field .. "_ms" })
+  end
+end
+
 local function time(bench)
   local seconds = bench.quick and 3 or 10
   local results = bench:compare({
@@ -471,6 +510,7 @@ local function time(bench)
         against_value = bound and 5 or nil, must = bound and 1 or nil })
     end
   end
+  flood(bench)
   local jobs = bench.backlog
   local f = bench:once(function()
     return scheduled_figures(jobs)
