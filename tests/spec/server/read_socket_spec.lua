@@ -54,8 +54,11 @@ describe("the socket that only reads", function()
     for _, row in ipairs(reader:call("COMMAND")) do
       local name, arity, flags = row[1], row[2], row[3]
       if table.concat(flags, " "):find("write", 1, true) then
-        local words = { name }
-        for _ = 2, math.abs(arity) do
+        local words = {}
+        for word in name:gmatch("%S+") do -- "CRON PAUSE"
+          words[#words + 1] = word
+        end
+        for _ = #words + 1, math.abs(arity) do
           words[#words + 1] = "x"
         end
         local ok, err = pcall(reader.call, reader, unpack(words))

@@ -268,14 +268,17 @@ static void a_job_that_goes_on_holds_the_next_back(void **state)
     assert_string_equal(ledger(w, "replaces"), "fired replaced replaced");
     job_id first = newest(w, "waits");
     world_step(w, STORE_CANCEL, first, &step);
+    store_op_release(&step.op);
     world_turn(w);
     assert_string_equal(ledger(w, "waits"), "fired waited");
     job_id second = newest(w, "waits");
     assert_true(second != first);
     world_step(w, STORE_DELETE, second, &step); /* an end, too */
+    store_op_release(&step.op);
     world_turn(w);
     assert_string_equal(ledger(w, "waits"), "fired waited waited");
     world_step(w, STORE_CANCEL, newest(w, "waits"), &step);
+    store_op_release(&step.op);
     world_leap(w, MINUTE);
     assert_string_equal(ledger(w, "waits"), "fired waited waited fired");
     world_free(w);
@@ -292,6 +295,7 @@ static void waiting_for_a_job_survives_a_restart(void **state)
     restart(w, SECOND, no_file);
     assert_string_equal(ledger(w, "waits"), "fired");
     world_step(w, STORE_CANCEL, first, &step);
+    store_op_release(&step.op);
     world_turn(w);
     assert_int_equal(jobs(w), 2);
     world_free(w);
