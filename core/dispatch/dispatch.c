@@ -185,10 +185,10 @@ struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now
 {
     d->jumped |=
         wall - d->ticked > WATCH_JUMP_MS; /* while anything runs there are some forty ticks a second */
-    if (d->ticked && wall - d->ticked - (now - d->now) > WATCH_JUMP_MS)
+    if (d->ticked && wall - d->ticked - (now - d->schedules.ticked) > WATCH_JUMP_MS)
         schedules_stepped(d, d->ticked, wall);
     d->wall = d->ticked = wall;
-    d->now = now;
+    d->now = d->schedules.ticked = now;
     if (d->jumped && !ask_is_stale(d)) {
         watch_jump(d, now);
         d->jumped = false;

@@ -204,7 +204,7 @@ bool dispatch_worker_view(struct dispatch *d, unsigned index, struct worker_view
 
 /*
  * One gate that stands before a job; the answer of WHY is a list of them, in the order in which they are tried:
- * state, queue_paused, type_paused, due, parked (no handler), no_pool (no worker serves the queue), no_worker, turn (jobs
+ * state, schedule (which made it), queue_paused, type_paused, due, parked (no handler), no_pool (no worker serves the queue), no_worker, turn (jobs
  * ahead of it). `open`: this one does not hold it.
  */
 struct gate {
@@ -212,7 +212,7 @@ struct gate {
     bool open;
     char text[400];
 };
-#define GATES_MAX 10
+#define GATES_MAX 12
 /* Evaluates without changing anything. Returns how many were filled in. */
 unsigned dispatch_why(struct dispatch *d, const struct op_get *job, wall_ms now, struct gate *gates);
 

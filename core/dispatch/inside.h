@@ -298,6 +298,7 @@ struct schedules {
     void (*make_args)(void *owner, struct args_request *request);
     void *args_owner;
     bool loaded, on;               /* the store's entries are known; the file's too: moments are decided */
+    mono_ms ticked;                /* of the newest tick: what the wall clock is compared with */
     wall_ms step_from, step_until; /* the last step of the wall clock that was seen */
 };
 void schedules_load(struct dispatch *d);

@@ -102,10 +102,21 @@ static struct gate *gate_of_workers(struct gate *at, struct dispatch *d, struct 
                 "%u live workers serve its queue, %u free places, %u fetchers", live, room, fetchers);
 }
 
+/* Not a gate, but the first thing to know of a job that nobody remembers to have pushed. */
+static struct gate *gate_of_schedule(struct gate *at, const struct job_spec *spec)
+{
+    char when[TIME_TEXT_BYTES];
+    if (!spec->schedule.len)
+        return at;
+    return gate(at, "schedule", true, "schedule '%.*s' made it, for %s", SLICE_ARG(spec->schedule),
+                time_format(when, spec->planned_at));
+}
+
 unsigned dispatch_why(struct dispatch *d, const struct op_get *job, wall_ms now, struct gate *gates)
 {
     const struct job_view *view = &job->view;
     struct gate *at = gate_of_state(gates, job, now);
+    at = gate_of_schedule(at, &view->spec);
     struct slice queue = view->spec.queue;
     if (state_is_final(view->status.state) || view->status.state == JOB_RUNNING ||
         view->status.state == JOB_BLOCKED)

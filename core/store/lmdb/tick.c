@@ -156,6 +156,16 @@ static enum mq_code cancel_before(struct machine *m, struct op_tick *op, struct 
     return code;
 }
 
+/* A job that may not stand beside another of its unique key is not pushed: that is no trouble of the entry. */
+static enum mq_code check_push(struct machine *m, struct op_tick *op, struct mq_err *err)
+{
+    enum mq_code code = push_check(m, op->push, 0, err);
+    if (code != MQ_CONFLICT || op->outcome == TICK_RUN)
+        return code;
+    op->outcome = TICK_SKIPPED;
+    return MQ_OK;
+}
+
 /* What the overlap makes of it; refuses, or has cancelled the job before. */
 static enum mq_code settle_overlap(struct machine *m, struct op_tick *op, const struct schedule_view *view,
                                    struct mq_err *err)
@@ -163,7 +173,7 @@ static enum mq_code settle_overlap(struct machine *m, struct op_tick *op, const 
     char text[JOB_ID_TEXT_BYTES];
     struct job before;
     if (op->overlap == OVERLAP_ALLOW || op->outcome == TICK_RUN || !find_unfinished(m, view, &before))
-        return push_check(m, op->push, 0, err);
+        return check_push(m, op, err);
     op->before = before.id;
     op->before_state = before.status.state;
     if (op->overlap == OVERLAP_SKIP) {
@@ -173,13 +183,18 @@ static enum mq_code settle_overlap(struct machine *m, struct op_tick *op, const 
     if (op->overlap == OVERLAP_QUEUE)
         return mq_fail(err, MQ_BUSY, "schedule '%.*s': its job %s has not ended", SLICE_ARG(op->name),
                        id_format(text, before.id));
-    enum mq_code code = push_check(m, op->push, 0, err);
-    return code == MQ_OK ? cancel_before(m, op, &before) : code;
+    enum mq_code code = check_push(m, op, err);
+    return code == MQ_OK && op->outcome != TICK_SKIPPED ? cancel_before(m, op, &before) : code;
 }
 
 static void push_job(struct machine *m, struct op_tick *op, struct schedule_view *view)
 {
     push_apply(m, op->push);
+    if (op->push->outcome == PUSH_SKIPPED) { /* another job holds its unique key */
+        op->outcome = TICK_SKIPPED;
+        op->before = op->push->holder;
+        return;
+    }
     view->job = op->push->id;
     view->fired += op->outcome != TICK_RUN;
 }

@@ -64,6 +64,7 @@ describe("a schedule", function()
     assert.equal("fast", result.name)
     assert.equal(entry.next, math.floor(result.at * 1000 + 0.5))
     assert.equal(7, result.n)
+    assert.equal("schedule 'fast' made it, for ", server.client:why(fired.id).gates[2].text:sub(1, 29))
     local jobs = server.client:jobs({ type = "tick" }).jobs
     assert.is_true(#jobs >= 1)
     assert.is_nil(server.client:job(server.client:push("tick", {})).schedule)

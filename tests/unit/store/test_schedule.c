@@ -399,6 +399,55 @@ static void a_replacement_that_is_refused_cancels_nothing(void **state)
     close_bench(b);
 }
 
+static void a_job_that_holds_the_unique_key_is_in_the_way_too(void **state)
+{
+    (void)state;
+    struct bench *b = open_bench();
+    wall_ms first = T0 + MINUTE;
+    struct op_push other = lab_order(b->lab, "q", "{}");
+    other.spec.unique_key = SLICE("digest");
+    other.spec.unique_until = WALL_NEVER;
+    other.spec.unique_states = 1u << JOB_READY;
+    assert_int_equal(lab_push_op(b->lab, &other), MQ_OK);
+    set(b, "digest", first);
+    make_tick(b, "digest", first, TICK_FIRED);
+    b->push.spec.unique_key = SLICE("digest");
+    b->push.spec.unique_until = WALL_NEVER;
+    b->push.spec.unique_states = 1u << JOB_READY;
+    b->push.conflict = UNIQUE_SKIP;
+    assert_int_equal(run_tick(b), MQ_OK);
+    assert_int_equal(b->tick.outcome, TICK_SKIPPED);
+    assert_int_equal(jobs_of(b), 1);
+    assert_int_equal(ledger(b, "digest", 0, 1)[0].job, other.id);
+    assert_int_equal(look(b, "digest")->fired, 0);
+    assert_int_equal(look(b, "digest")->planned, first + MINUTE);
+    make_tick(b, "digest", first + MINUTE, TICK_FIRED);
+    b->push.spec.unique_key = SLICE("digest");
+    b->push.spec.unique_until = WALL_NEVER;
+    b->push.spec.unique_states = 1u << JOB_READY;
+    b->push.conflict = UNIQUE_ERROR;
+    assert_int_equal(run_tick(b), MQ_OK);
+    assert_int_equal(b->tick.outcome, TICK_SKIPPED);
+    assert_int_equal(look(b, "digest")->planned, first + 2 * MINUTE);
+    assert_int_equal(jobs_of(b), 1);
+    close_bench(b);
+}
+
+static void an_entry_is_over_after_its_last_job_not_after_its_last_moment(void **state)
+{
+    (void)state;
+    struct bench *b = open_bench();
+    wall_ms first = T0 + MINUTE;
+    set(b, "digest", first);
+    make_tick(b, "digest", first, TICK_MISSED)->fired_max = 1;
+    assert_int_equal(run_tick(b), MQ_OK);
+    assert_int_equal(b->tick.view.planned, first + MINUTE);
+    make_tick(b, "digest", first + MINUTE, TICK_FIRED)->fired_max = 1;
+    assert_int_equal(run_tick(b), MQ_OK);
+    assert_int_equal(b->tick.view.planned, WALL_NEVER);
+    close_bench(b);
+}
+
 /* ---- entries ---- */
 
 static void the_ledger_keeps_its_newest_rows(void **state)
@@ -581,6 +630,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_answer_from_before_a_change_decides_nothing),
     cmocka_unit_test(overlap_is_decided_by_the_state_of_the_job_before),
     cmocka_unit_test(a_replacement_that_is_refused_cancels_nothing),
+    cmocka_unit_test(a_job_that_holds_the_unique_key_is_in_the_way_too),
+    cmocka_unit_test(an_entry_is_over_after_its_last_job_not_after_its_last_moment),
     cmocka_unit_test(the_ledger_keeps_its_newest_rows),
     cmocka_unit_test(an_entry_that_ended_keeps_its_ledger_and_its_memory),
     cmocka_unit_test(the_file_owns_what_it_names),
