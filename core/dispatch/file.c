@@ -72,7 +72,14 @@ static wall_ms plan_of(const struct entry *entry, const struct schedule *schedul
     return goes_on ? entry->planned : entry_plan(entry, schedule, entry->d->wall);
 }
 
-static void set(struct entry *entry, json_t *definition)
+static void blame(struct entry *entry, int line, const char *why)
+{
+    char text[MQ_ERR_TEXT_BYTES + 40];
+    snprintf(text, sizeof text, "schedules.lua:%d: %s", line, why);
+    entry_set_trouble(entry, text);
+}
+
+static void set(struct entry *entry, json_t *definition, int line)
 {
     struct dispatch *d = entry->d;
     struct schedule schedule;
@@ -86,7 +93,7 @@ static void set(struct entry *entry, json_t *definition)
         return;
     }
     if (schedule_read(&schedule, entry->name, bytes, d->settings.payload_max, &err) != MQ_OK) {
-        entry_set_trouble(entry, err.text);
+        blame(entry, line, err.text);
         free(text);
         return;
     }
@@ -102,15 +109,16 @@ static void apply_row(struct dispatch *d, json_t *row)
 {
     const char *name = json_string_value(json_object_get(row, "name"));
     const char *error = json_string_value(json_object_get(row, "error"));
+    int line = (int)json_integer_value(json_object_get(row, "line"));
     struct mq_err err;
     if (!name || name_check("schedule", slice_of(name), &err) != MQ_OK)
         return; /* the application's description says so already */
     struct entry *entry = entry_ensure(d, slice_of(name));
     entry->named = true;
     if (error)
-        entry_set_trouble(entry, error);
+        blame(entry, line, error);
     else
-        set(entry, json_object_get(row, "definition"));
+        set(entry, json_object_get(row, "definition"), line);
 }
 
 /* Time zones may have changed while we were down: what is still to come is computed anew. */

@@ -72,7 +72,7 @@ struct store_listener dispatch_store_listener(struct dispatch *d);
 void dispatch_set_types(struct dispatch *d, const struct push_order *types, unsigned count);
 
 /*
- * What schedules.lua says: an array of { name, definition } or { name, error }, a copy is kept. At a start before
+ * What schedules.lua says: an array of { name, line, definition } or { name, line, error }, a copy is kept. At a start before
  * dispatch_start_schedules, which reads what the store has; from then on entries fire.
  */
 void dispatch_set_schedules(struct dispatch *d, json_t *file);

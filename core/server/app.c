@@ -110,22 +110,6 @@ void app_set_types(struct dispatch *dispatch, json_t *app)
     free(types);
 }
 
-void app_set_schedules(struct dispatch *dispatch, json_t *app)
-{
-    json_t *rows = json_object_get(app, "schedules"), *row;
-    char text[400];
-    size_t i;
-    json_array_foreach(rows, i, row)
-    {
-        if (!json_object_get(row, "error"))
-            continue;
-        snprintf(text, sizeof text, "schedules.lua:%d: %.320s",
-                 (int)json_integer_value(json_object_get(row, "line")), text_of(row, "error", ""));
-        json_object_set_new(row, "error", json_string(text));
-    }
-    dispatch_set_schedules(dispatch, rows);
-}
-
 static void limit_set(struct store_op *op)
 {
     if (op->code != MQ_OK)

@@ -12,8 +12,6 @@ enum mq_code app_check(json_t *app, struct mq_err *err);
 void app_warn_pools(json_t *app, const struct config *config);
 /* What its handlers declare. */
 void app_set_types(struct dispatch *dispatch, json_t *app);
-/* What schedules.lua says; an entry's trouble is said with its line. */
-void app_set_schedules(struct dispatch *dispatch, json_t *app);
 /* The limits of queues that moonq.lua names. */
 void app_set_limits(struct dispatch *dispatch, const struct config *config);
 #endif

@@ -68,7 +68,7 @@ void reload_took_over(struct server *server)
     loader->config = old;
     server_configure(server);
     app_set_limits(server->dispatch, &server->config);
-    app_set_schedules(server->dispatch, loader->app);
+    dispatch_set_schedules(server->dispatch, json_object_get(loader->app, "schedules"));
     unpark_start(unpark_new(server, loader->app), NULL); /* jobs that waited for a handler get another look */
     char text[100];
     size_t count = json_object_size(json_object_get(loader->app, "handlers"));

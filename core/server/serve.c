@@ -296,7 +296,7 @@ static void assemble(struct server *server, json_t *app)
     dispatch_set_pools(server->dispatch, server->config.pools, server->config.pool_count);
     app_set_types(server->dispatch, app);
     dispatch_set_args_maker(server->dispatch, args_make, server);
-    app_set_schedules(server->dispatch, app);
+    dispatch_set_schedules(server->dispatch, json_object_get(app, "schedules"));
 }
 
 void server_recovered(struct server *server)

@@ -120,6 +120,9 @@ describe("schedules.lua", function()
     local states = {}
     for _, entry in ipairs(server.client:schedules().schedules) do
       states[entry.name] = entry.state
+      if entry.name == "typo" then
+        assert.matches("^schedules.lua:5: unknown option 'overlapp'", entry.trouble)
+      end
     end
     assert.same({ good = "active", twice = "broken", typo = "broken", nonsense = "broken", odd = "broken" }, states)
     assert.equal(4, server.client:stats().schedules_broken)

@@ -475,7 +475,7 @@ static void a_broken_entry_stops_no_other(void **state)
 {
     struct world *w = begin();
     (void)state;
-    json_t *file = file_of("[{\"name\":\"bad\",\"error\":\"schedules.lua:3: no\"},"
+    json_t *file = file_of("[{\"name\":\"bad\",\"line\":3,\"error\":\"no\"},"
                            "{\"name\":\"worse\",\"definition\":{\"cron\":\"nonsense\",\"type\":\"a\"}},"
                            "{\"name\":\"good\",\"definition\":{\"cron\":\"@every 1h\",\"type\":\"a\"}}]");
     json_t *good = file_of("[{\"name\":\"good\",\"error\":\"schedules.lua:5: broken now\"}]");
