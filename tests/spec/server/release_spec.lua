@@ -87,6 +87,7 @@ describe("a running job that a person releases", function()
     server:await("job.parked", id)
     local held = server.client:fetch("out")[1]
     assert.is_true(server.client:release(id).released)
+    server:await("job.parked", id) -- a worker may have had it for a moment, to see that it has no handler
     server:kill()
     server:restart()
     assert.same({ "ready", 0 }, { server.client:job(id).state, server.client:job(id).attempt })
