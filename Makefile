@@ -20,7 +20,7 @@ JOBS    ?= $(shell nproc)
 ROOMS := server protocol dispatch runtime store job base
 VERSION := $(shell cat VERSION)
 
-PKGS    := luajit lmdb libcurl jansson libxxhash libseccomp hiredis
+PKGS    := luajit lmdb libcurl jansson libxxhash libseccomp hiredis glib-2.0
 # Asked when first needed (a bare system has no pkg-config yet), and only once.
 once    = $(eval $(1) := $(shell $(2)))$($(1))
 PKG_CFLAGS = $(call once,PKG_CFLAGS,pkg-config --cflags $(PKGS))

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/civil.h"
+
 static int64_t clock_read(clockid_t which)
 {
     struct timespec now;
@@ -117,24 +119,6 @@ static int literal(const char **at, const char *end, const char *any_of)
     return 0;
 }
 
-static int days_in_month(int year, int month)
-{
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    int leap = month == 2 && year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    return days[month - 1] + leap;
-}
-
-/* Days from 1970-01-01 (proleptic Gregorian); after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms". */
-static int64_t days_from_civil(int y, int m, int d)
-{
-    y -= m <= 2;
-    int64_t era = (y >= 0 ? y : y - 399) / 400;
-    int64_t yoe = y - era * 400;
-    int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-    int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    return era * 146097 + doe - 719468;
-}
-
 static int fraction_ms(const char **at, const char *end)
 {
     int ms = 0, scale = 100, seen = 0;
@@ -165,9 +149,10 @@ static int iso_parse(wall_ms *out, struct slice text)
     int year = digits(&at, end, 4), dash = literal(&at, end, "-");
     int month = digits(&at, end, 2), dash2 = literal(&at, end, "-");
     int day = digits(&at, end, 2);
-    if (year < 0 || !dash || !dash2 || month < 1 || month > 12 || day < 1 || day > days_in_month(year, month))
+    if (year < 0 || !dash || !dash2 || month < 1 || month > 12 || day < 1 ||
+        day > civil_month_days(year, month))
         return 0;
-    int64_t ms = days_from_civil(year, month, day) * 86400000LL;
+    int64_t ms = civil_days(year, month, day) * 86400000LL;
     if (at == end) {
         *out = ms;
         return 1;
