@@ -95,12 +95,12 @@ static bool unhex(char *out, struct slice text)
 
 enum mq_code walk_resume(struct walk *walk, struct slice cursor, struct mq_err *err)
 {
-    char bytes[2 + KEY_MAX_BYTES + 4];
+    char bytes[CURSOR_MAX_BYTES / 2]; /* keys of ticks are longer, but nobody walks over these */
     if (!cursor.len)
         return MQ_OK;
     size_t len = cursor.len / 2;
-    bool good = cursor.len % 2 == 0 && len >= 2 + 4 && len <= sizeof bytes && unhex(bytes, cursor) &&
-                bytes[0] == CURSOR_VERSION && (unsigned)bytes[1] < walk->leg_count &&
+    bool good = cursor.len <= CURSOR_MAX_BYTES && cursor.len % 2 == 0 && len >= 2 + 4 &&
+                unhex(bytes, cursor) && bytes[0] == CURSOR_VERSION && (unsigned)bytes[1] < walk->leg_count &&
                 be32_get(bytes + len - 4) == sum_of(walk, bytes, len - 4);
     if (!good)
         return mq_fail(err, MQ_BADARG,
