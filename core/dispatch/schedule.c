@@ -14,6 +14,7 @@ struct reading {
     struct schedule *out;
     struct slice name;
     struct slice cron, zone;
+    struct cron_options choices;
     wall_ms start, end;
     bool within_said, most_said;
     struct mq_err *err;
@@ -185,6 +186,27 @@ static enum mq_code read_overlap(struct reading *r, const char *key, json_t *val
     r->out->overlap = (enum overlap)which;
     return code;
 }
+static enum mq_code read_days(struct reading *r, const char *key, json_t *value)
+{
+    int which = 0;
+    enum mq_code code = read_word(r, key, value, cron_days_words, "either, both", &which);
+    r->choices.days = (enum cron_days)which;
+    return code;
+}
+static enum mq_code read_dst_gap(struct reading *r, const char *key, json_t *value)
+{
+    int which = 0;
+    enum mq_code code = read_word(r, key, value, cron_gap_words, "default, fire, skip", &which);
+    r->choices.gap = (enum cron_gap)which;
+    return code;
+}
+static enum mq_code read_dst_overlap(struct reading *r, const char *key, json_t *value)
+{
+    int which = 0;
+    enum mq_code code = read_word(r, key, value, cron_overlap_words, "default, first, second, both", &which);
+    r->choices.overlap = (enum cron_overlap)which;
+    return code;
+}
 static enum mq_code read_within(struct reading *r, const char *key, json_t *value)
 {
     r->within_said = true;
@@ -256,6 +278,9 @@ static const struct key_row {
     {"within", read_within},
     {"most", read_most},
     {"overlap", read_overlap},
+    {"days", read_days},
+    {"dst_gap", read_dst_gap},
+    {"dst_overlap", read_dst_overlap},
     {"ledger", read_ledger},
     {"queue", read_option},
     {"priority", read_option},
@@ -269,10 +294,10 @@ static const struct key_row {
     {"args_function", read_args_function},
 };
 
-const char *const schedule_keys[] = {"cron",    "tz",     "type",     "args",     "start",   "end",
-                                     "max",     "jitter", "catch_up", "within",   "most",    "overlap",
-                                     "ledger",  "queue",  "priority", "attempts", "timeout", "lease",
-                                     "expires", "keep",   "tags",     "meta",     NULL};
+const char *const schedule_keys[] = {
+    "cron",     "tz",      "type",    "args",    "start",   "end",         "max",    "jitter", "catch_up",
+    "within",   "most",    "overlap", "days",    "dst_gap", "dst_overlap", "ledger", "queue",  "priority",
+    "attempts", "timeout", "lease",   "expires", "keep",    "tags",        "meta",   NULL};
 
 static enum mq_code read_key(struct reading *r, const char *key, json_t *value)
 {
@@ -281,7 +306,8 @@ static enum mq_code read_key(struct reading *r, const char *key, json_t *value)
             return rows[i].read(r, key, value);
     return mq_fail(r->err, MQ_BADARG,
                    "unknown option '%.40s' (there are cron tz type args start end max jitter catch_up within "
-                   "most overlap ledger queue priority attempts timeout lease expires keep tags meta)",
+                   "most overlap days dst_gap dst_overlap ledger queue priority attempts timeout lease "
+                   "expires keep tags meta)",
                    key);
 }
 
@@ -317,7 +343,7 @@ static enum mq_code complete(struct reading *r, size_t payload_max)
         s->order.payload = SLICE("{}");
     enum mq_code code = order_check(&s->order, payload_max, r->err);
     if (code == MQ_OK)
-        code = plan_open(&s->plan, r->name, r->cron, r->zone, r->err);
+        code = plan_open(&s->plan, r->name, r->cron, r->zone, &r->choices, r->err);
     if (code == MQ_OK) {
         s->plan.start = r->start;
         s->plan.end = r->end;
@@ -371,7 +397,7 @@ char *schedule_text(json_t *definition)
 
 bool schedule_same_times(const struct schedule *a, const struct schedule *b)
 {
-    static const char *const keys[] = {"cron", "tz", "start", "end"};
+    static const char *const keys[] = {"cron", "tz", "start", "end", "days", "dst_gap", "dst_overlap"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         json_t *x = json_object_get(a->json, keys[i]), *y = json_object_get(b->json, keys[i]);
         if ((x || y) && !json_equal(x, y))

@@ -353,8 +353,8 @@ void schedules_boot(struct dispatch *d)
     HASH_ITER (hh, d->schedules.entries, entry, next) {
         const struct schedule *schedule = entry->definition ? &entry->definition->schedule : NULL;
         bool spent = schedule && schedule->fired_max && entry->fired >= schedule->fired_max;
-        if (!schedule || !schedule->plan.reboot || entry->ended || entry->paused || entry->trouble || spent ||
-            entry->busy)
+        if (!schedule || schedule->plan.cron.kind != CRON_REBOOT || entry->ended || entry->paused ||
+            entry->trouble || spent || entry->busy)
             continue;
         wall_ms at = d->wall > entry->last ? d->wall : entry->last + 1;
         struct tick_row row = {.outcome = TICK_FIRED, .planned = at, .until = at, .count = 1};

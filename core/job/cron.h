@@ -58,7 +58,8 @@ struct cron_options {
     enum cron_overlap overlap;
 };
 
-/* The words of an option: "either"; "fire", "skip"; "first", "second", "both". NULL ends; the index is the enum's. */
+/* The words of an option: "either", "both"; "default", "fire", "skip"; "default", "first", "second", "both". NULL ends, the
+ * index is the enum's. */
 extern const char *const cron_days_words[], *const cron_gap_words[], *const cron_overlap_words[];
 
 struct cron {

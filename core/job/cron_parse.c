@@ -8,8 +8,8 @@
 #include "job/cron_inside.h"
 
 const char *const cron_days_words[] = {"either", "both", NULL};
-const char *const cron_gap_words[] = {"", "fire", "skip", NULL};
-const char *const cron_overlap_words[] = {"", "first", "second", "both", NULL};
+const char *const cron_gap_words[] = {"default", "fire", "skip", NULL};
+const char *const cron_overlap_words[] = {"default", "first", "second", "both", NULL};
 
 /* ---- what there is ---- */
 

@@ -737,6 +737,11 @@ const struct command commands[] = {
             "WITHIN duration|how long after its moment a job is still pushed (5m; with all 1d)\n"
             "MOST n|with CATCH_UP all: at most so many jobs at once (100; 500)\n"
             "OVERLAP allow or skip or queue or replace|when the job before has not ended (allow)\n"
+            "DAYS either or both|day of month and weekday are both given: one of them is enough, or not "
+            "(either)\n"
+            "DST_GAP fire or skip|a time that a clock change skips (fixed times fire once, after the gap)\n"
+            "DST_OVERLAP first or second or both|a time that comes twice (fixed times fire at its first "
+            "pass)\n"
             "LEDGER n|rows of the ledger to keep (1000; 10000)\n"
             "QUEUE PRIORITY ATTEMPTS TIMEOUT LEASE EXPIRES KEEP TAGS META|of each job, as with PUSH\n",
         .errors = "BADARG CONFLICT FULL TOOBIG NOSPACE BUSY",

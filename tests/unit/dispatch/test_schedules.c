@@ -149,6 +149,27 @@ static void an_entry_fires_once_a_moment_for_a_week(void **state)
     world_free(w);
 }
 
+static void moments_are_those_of_the_entry_s_zone(void **state)
+{
+    static const char *const moments[] = {"2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z",
+                                          "2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z"};
+    struct schedule s;
+    struct mq_err err = {0};
+    (void)state;
+    assert_int_equal(schedule_read(&s, SLICE("x"),
+                                   SLICE("{\"cron\":\"30 2 * * *\",\"tz\":\"Europe/Berlin\",\"type\":\"a\","
+                                         "\"dst_overlap\":\"both\",\"start\":\"2026-10-24T00:00:00Z\"}"),
+                                   1000, &err),
+                     MQ_OK);
+    wall_ms at = 0, expected = 0;
+    for (size_t i = 0; i < sizeof moments / sizeof *moments; i++) {
+        time_parse(&expected, slice_of(moments[i]), &err);
+        at = plan_next(&s.plan, 0, at);
+        assert_int_equal(at, expected);
+    }
+    schedule_release(&s);
+}
+
 static void a_thousand_entries_of_one_moment_fire_all(void **state)
 {
     struct world *w = begin();
@@ -520,6 +541,13 @@ static const struct bad_row {
     {"{\"cron\":\"@every 1m\",\"type\":\"a\",\"tags\":\"red\"}", "tags"},
     {"{\"cron\":\"@every 1m\",\"type\":\"a\",\"meta\":3}", "meta"},
     {"{\"cron\":5,\"type\":\"a\"}", "cron is not a text"},
+    {"{\"cron\":\"0 0 30 2 *\",\"type\":\"a\"}", "cron: day of month, column 5: '30' never comes"},
+    {"{\"cron\":\"*/0 * * * *\",\"type\":\"a\"}", "cron: minute, column 3"},
+    {"{\"cron\":\"0 24 * * *\",\"type\":\"a\"}", "cron: hour, column 3: '24'"},
+    {"{\"cron\":\"0 0 * * *\",\"tz\":\"Europe/Berlim\",\"type\":\"a\"}", "tz: 'Europe/Berlim'"},
+    {"{\"cron\":\"0 0 * * *\",\"days\":\"any\",\"type\":\"a\"}", "either, both"},
+    {"{\"cron\":\"0 0 * * *\",\"dst_gap\":\"run\",\"type\":\"a\"}", "default, fire, skip"},
+    {"{\"cron\":\"0 0 13 1 5#2\",\"days\":\"both\",\"type\":\"a\",\"dst_overlap\":3}", "first, second, both"},
 };
 
 static void a_definition_that_says_nonsense_is_refused_by_its_key(void **state)
@@ -538,6 +566,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_entry_fires_once_a_moment_for_a_week),
+        cmocka_unit_test(moments_are_those_of_the_entry_s_zone),
         cmocka_unit_test(a_thousand_entries_of_one_moment_fire_all),
         cmocka_unit_test(a_restart_moves_no_moment_and_repeats_none),
         cmocka_unit_test(a_clock_stepped_back_repeats_nothing),
