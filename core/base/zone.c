@@ -200,6 +200,11 @@ static bool turn_rule(char out[RULE_BYTES], const char *text)
     return true;
 }
 
+static bool is_same(struct change a, struct change b)
+{
+    return a.at_s == b.at_s && a.offset_s == b.offset_s;
+}
+
 /* Replaces what follows the last change on which list and rule agree by what the rule says. */
 static void follow_rule(struct zone *zone, const char *rule)
 {
@@ -210,8 +215,7 @@ static void follow_rule(struct zone *zone, const char *rule)
     collect(&told, by_rule);
     g_time_zone_unref(by_rule);
     unsigned mine = zone->count, its = told.count;
-    while (mine && its &&
-           memcmp(&zone->changes[mine - 1], &told.changes[its - 1], sizeof told.changes[0]) != 0)
+    while (mine && its && !is_same(zone->changes[mine - 1], told.changes[its - 1]))
         if (zone->changes[mine - 1].at_s >= told.changes[its - 1].at_s)
             mine--;
         else

@@ -243,7 +243,7 @@ static enum mq_code read_ledger(struct reading *r, const char *key, json_t *valu
 static enum mq_code read_option(struct reading *r, const char *key, json_t *value)
 {
     char word[32], number[64];
-    struct slice text = SLICE_EMPTY;
+    struct slice text;
     size_t len = strlen(key);
     for (size_t i = 0; i <= len && i < sizeof word; i++)
         word[i] = (char)(key[i] >= 'a' && key[i] <= 'z' ? key[i] - 32 : key[i]);

@@ -194,7 +194,8 @@ static enum mq_code read_hashed(struct parse *p)
     int from = f->least, to = f->hash_last, step = 1;
     enum mq_code code;
     if (p->name.len == 0)
-        return refuse(p, start, item_end(p, start), "needs the name of an entry to choose by");
+        return refuse(p, start, item_end(p, start),
+                      "chooses by the entry's name, and there is none (moonq cron next --name NAME)");
     if (accept(p, '(')) {
         size_t range = p->at;
         if ((code = read_value(p, &from)) != MQ_OK)
@@ -224,13 +225,12 @@ static enum mq_code read_hashed(struct parse *p)
 static enum mq_code read_last_day(struct parse *p)
 {
     int before = 0;
-    size_t start = p->at;
     if (accept(p, 'W')) {
         p->out->last_workday = true;
         return MQ_OK;
     }
     if (accept(p, '-')) {
-        start = p->at;
+        size_t start = p->at;
         enum mq_code code = read_number(p, &before);
         if (code != MQ_OK)
             return code;
@@ -255,10 +255,10 @@ static bool read_nth(struct parse *p, int weekday, enum mq_code *code)
         return false;
     start = p->at;
     *code = read_number(p, &nth);
-    if (*code == MQ_OK && (nth < 1 || nth > 5))
-        *code = refuse(p, start, p->at, "is out of range (#1 to #5)");
-    if (*code == MQ_OK)
+    if (*code == MQ_OK && nth >= 1 && nth <= 5)
         p->out->nth_weekdays[weekday % 7] |= (uint8_t)(1U << nth);
+    else if (*code == MQ_OK)
+        *code = refuse(p, start, p->at, "is out of range (#1 to #5)");
     return true;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cli_cron.h"
 #include "runtime/client.h"
 #include "runtime/home.h"
 #include "runtime/posix.h"
@@ -126,6 +127,7 @@ int cli_main(int argc, char **argv, char *(*check)(const char *app_dir))
     preload(L, "cjson", luaopen_cjson);
     preload(L, "moonq_redis", luaopen_moonq_redis);
     preload(L, "moonq_posix", luaopen_moonq_posix);
+    preload(L, "moonq_cron", luaopen_moonq_cron);
     load_binary(L, check);
     set_path(L, &home);
     lua_pushcfunction(L, with_traceback);

@@ -1,7 +1,9 @@
---- moonq cron: list, history, next, run, pause, resume, set, delete.
+--- moonq cron: list, history, next, explain, run, pause, resume, set, delete.
 
+local cron = require "moonq_cron"
 local json = require "moonq.client.json"
 local output = require "moonq.cli.output"
+local shapes = require "moonq.client.shapes"
 
 -- ---- list ---------------------------------------------------------------------------------------------------------
 
@@ -44,7 +46,7 @@ local function list(args)
     after = page.after
   until not after
   if args.json then
-    output.json(setmetatable(all, json.Array))
+    output.json(setmetatable(all, shapes.Array))
   else
     output.table(list_columns, all, "There are no schedules (schedules.lua, or moonq cron set).")
   end
@@ -80,21 +82,75 @@ local function history(args)
   end
 end
 
--- ---- next -----------------------------------------------------------------------------------------------------------
+-- ---- next, explain: without a server ---------------------------------------------------------------------------
 
-local function iso(ms)
-  return os.date("!%Y-%m-%dT%H:%M:%S", math.floor(ms / 1000)) .. "+00:00"
+-- No name has a blank or begins with an @; every expression does.
+local function is_expression(text)
+  return text:find("[%s@]") ~= nil
+end
+
+local function whole(text, name, most)
+  local n = tonumber(text)
+  if not n or n % 1 ~= 0 or n < 1 or n > most then
+    error({ code = "USAGE", message = ("%s '%s' is not a whole number from 1 to %d"):format(name, text, most) }, 0)
+  end
+  return n
+end
+
+local function choices_of(args)
+  return { tz = args.tz, from = args.from, days = args.days, dst_gap = args.dst_gap, dst_overlap = args.dst_overlap,
+    name = args.hash_name }
+end
+
+-- Of an entry the server knows the moments; only --tz, to show them in another zone, can be said.
+local function moments_of_entry(args, count)
+  for _, option in ipairs({ "from", "days", "dst_gap", "dst_overlap", "hash_name" }) do
+    if args[option] then
+      error({ code = "USAGE", message = ("--%s goes with an expression, not with the name of an entry"):format(
+        (option == "hash_name" and "name" or option):gsub("_", "-")) }, 0)
+    end
+  end
+  local connected = args.connect()
+  local moments = connected:next_moments(args.what, count)
+  return moments, args.tz or definition_of(connected:schedule(args.what)).tz
 end
 
 local function next_moments(args)
-  local moments = args.connect():next_moments(args.name, tonumber(args.count) or 10)
+  local moments, zone
+  if is_expression(args.what) then
+    zone = args.tz
+    moments = cron.next(args.what, choices_of(args), whole(args.count or "10", "-n", 100000))
+  else
+    moments, zone = moments_of_entry(args, whole(args.count or "10", "-n", 1000))
+  end
   if args.json then
-    output.json(moments)
-    return
+    return output.json(setmetatable(moments, shapes.Array))
   end
   for _, moment in ipairs(moments) do
-    print(iso(moment))
+    print(cron.format(moment, zone or "UTC"))
   end
+end
+
+local function explain(args)
+  local sentence, changes = cron.explain(args.what, choices_of(args))
+  if args.json then
+    return output.json({ expression = args.what, sentence = sentence,
+      clock_changes = changes ~= "" and changes or nil })
+  end
+  print(sentence)
+  if changes ~= "" then
+    print(changes)
+  end
+end
+
+local function expression_options(command)
+  command:option("--name", "Of the entry: what H is hashed on."):argname("NAME"):target("hash_name")
+  command:option("--days", "Day of month and weekday are both given: is one of them enough?")
+    :choices({ "either", "both" }):argname("either|both")
+  command:option("--dst-gap", "A time that a clock change skips."):target("dst_gap")
+    :choices({ "fire", "skip" }):argname("fire|skip")
+  command:option("--dst-overlap", "A time that comes twice."):target("dst_overlap")
+    :choices({ "first", "second", "both" }):argname("first|second|both")
 end
 
 -- ---- changes -----------------------------------------------------------------------------------------------------
@@ -161,9 +217,18 @@ local subcommands = {
       name_argument(command)
       command:option("-n --count", "So many rows (20)."):argname("N")
     end },
-  { name = "next", summary = "The next moments of a schedule.", run = next_moments, options = function(command)
-    name_argument(command)
-    command:option("-n --count", "So many (10)."):argname("N")
+  { name = "next", summary = "The next moments of a schedule, or of any expression, without a server.",
+    run = next_moments, options = function(command)
+      command:argument("what", "'0 9 * * 1-5', or the name of a schedule."):argname("EXPRESSION|NAME")
+      command:option("--tz", "The expression's time zone, an IANA name (UTC); for a schedule: to show its moments in.")
+        :argname("ZONE")
+      command:option("--from", "Moments after this one, ISO 8601 or unix milliseconds (now)."):argname("TIME")
+      command:option("-n --count", "So many (10)."):argname("N")
+      expression_options(command)
+    end },
+  { name = "explain", summary = "An expression as a sentence.", run = explain, options = function(command)
+    command:argument("what", "'0 9 * * 1-5', '@every 90s'."):argname("EXPRESSION")
+    expression_options(command)
   end },
   { name = "run", summary = "Push a job of it now.", run = run, options = name_argument },
   { name = "pause", summary = "It makes no jobs until it is resumed.", run = pause, options = function(command)

@@ -18,6 +18,7 @@ describe("moonq cron", function()
     end
     local socket = server.socket
     assert.matches("There are no schedules", cron("list", "-s", socket))
+    assert.equal("[]\n", cron("list", "--json", "-s", socket))
     assert.matches("nightly is set, next in", cron("set", "nightly", "@every 24h", "tick", '{"n":1}', "-o",
       "overlap=skip", "-o", "queue=q", "-s", socket))
     local listed = cron("list", "-s", socket)
@@ -31,13 +32,25 @@ describe("moonq cron", function()
     local history = cron("history", "nightly", "-s", socket)
     assert.matches("run", history)
     assert.matches(id, history, 1, true)
-    assert.matches("^%d+%-%d%d%-%d%dT%d%d:%d%d:%d%d%+00:00\n", cron("next", "nightly", "-n", "3", "-s", socket))
+    assert.matches("^%d+%-%d%d%-%d%dT%d%d:%d%d:%d%d[.%d]*%+00:00\n", cron("next", "nightly", "-n", "3", "-s", socket))
     assert.matches("is paused", cron("pause", "nightly", "--reason", "holidays", "-s", socket))
     assert.matches("holidays", cron("list", "-s", socket))
     assert.matches("nightly goes on", cron("resume", "nightly", "-s", socket))
     assert.matches("has ended", cron("delete", "nightly", "-s", socket))
     assert.matches("There are no schedules", cron("list", "-s", socket))
     assert.matches("ended", cron("list", "--ended", "-s", socket))
+  end)
+
+  it("shows the next moments in the zone of the schedule, or in another", function()
+    local server = support.start({ files = files })
+    server.client:set_schedule("summer", "30 9 1 7 *", "tick", {}, { tz = "Europe/Berlin" })
+    local function next_of(...)
+      local status, out, err = support.moonq("cron", "next", "summer", "-n", "1", "-s", server.socket, ...)
+      assert.equal(0, status, err)
+      return out
+    end
+    assert.matches("^%d+%-07%-01T09:30:00%+02:00\n$", next_of())
+    assert.matches("^%d+%-07%-01T03:30:00%-04:00\n$", next_of("--tz", "America/New_York"))
   end)
 
   it("says what is wrong", function()
