@@ -169,7 +169,15 @@ static const char *ordinal(int n)
 static void say_days(struct buf *out, const struct cron *c)
 {
     bool begun = false;
-    if (c->days) {
+    int step = step_of(c->days >> 1, 31);
+    if (step > 1 && step <= 15) {
+        or_on(out, &begun, "on every ");
+        buf_printf(out, "%d%s day of the month from day %d", step,
+                   step == 2   ? "nd"
+                   : step == 3 ? "rd"
+                               : "th",
+                   __builtin_ctz(c->days));
+    } else if (c->days) {
         or_on(out, &begun, c->days & (c->days - 1) ? "on days " : "on day ");
         say_set(out, c->days, NULL);
         say(out, " of the month");

@@ -282,11 +282,8 @@ static enum mq_code read_range(struct parse *p)
         if ((code = read_value(p, &to)) != MQ_OK)
             return code;
     } else if (peek(p) == '/') {
-        from = from > f->last ? f->least : from; /* 7/2 is 0/2 */
-        to = f->last;
+        to = f->last; /* before a weekday 7: around, from Sunday to Saturday */
     }
-    if (from > f->last && to < from)
-        from = f->least; /* 7-2: Sunday to Tuesday */
     if ((code = read_step(p, range_size(f, from, to), &step)) == MQ_OK)
         add_range(p, from, to, step);
     return code;

@@ -327,6 +327,13 @@ static void add_field(char *out, int field)
     }
 }
 
+static void write_text(struct subject *s)
+{
+    s->text[0] = '\0';
+    for (int field = s->has_seconds ? SECOND : MINUTE; field < FIELDS; field++)
+        sprintf(s->text + strlen(s->text), "%s%s", s->text[0] ? " " : "", s->field[field]);
+}
+
 /* A random expression that both understand. What can never fire must be refused, and nothing else. */
 static void invent(struct subject *s, bool has_seconds)
 {
@@ -334,10 +341,9 @@ static void invent(struct subject *s, bool has_seconds)
     for (;;) {
         memset(s, 0, sizeof *s);
         s->has_seconds = has_seconds;
-        for (int field = has_seconds ? SECOND : MINUTE; field < FIELDS; field++) {
+        for (int field = has_seconds ? SECOND : MINUTE; field < FIELDS; field++)
             add_field(s->field[field], field);
-            sprintf(s->text + strlen(s->text), "%s%s", s->text[0] ? " " : "", s->field[field]);
-        }
+        write_text(s);
         if (chance(3) == 0)
             s->options = (struct cron_options){chance(2), chance(3), chance(4)};
         ask(s);
@@ -446,6 +452,22 @@ static int rounds(void)
 
 static struct subject set[SET_MAX];
 
+/* Two of them are made to name times of that very hour, or of one beside it. */
+static void aim(struct subject *subjects, int64_t local_s)
+{
+    for (int i = 0; i < 2; i++) {
+        struct subject *s = &subjects[i];
+        struct mq_err err = {0};
+        sprintf(s->field[HOUR], "%d", (int)((local_s / 3600 + chance(3)) % 24));
+        sprintf(s->field[MINUTE], chance(2) ? "0" : "%d", (int)chance(60));
+        for (int field = DAY; field <= WEEKDAY; field++)
+            strcpy(s->field[field], "*");
+        write_text(s);
+        ask(s);
+        assert_int_equal(cron_parse(&s->cron, slice_of(s->text), SLICE_EMPTY, &s->options, &err), MQ_OK);
+    }
+}
+
 /* Around each day of the years on which the offset is not that of the day before. */
 static void around_changes(const char *zone, bool has_seconds)
 {
@@ -460,6 +482,7 @@ static void around_changes(const char *zone, bool has_seconds)
         while (local_of(&clock, at_s + 60) == local_of(&clock, at_s) + 60)
             at_s += 60;
         fresh_set(set, has_seconds ? 4 : 8, has_seconds);
+        aim(set, local_of(&clock, at_s));
         walk(set, has_seconds ? 4 : 8, zone, at_s - around_s, at_s + around_s, has_seconds ? 1 : 60);
     }
     g_time_zone_unref(clock.zone);
@@ -490,6 +513,30 @@ static void in_any_weeks_the_moments_are_those_of_the_reference(void **state)
         }
 }
 
+/* The day fields alone, over all years: once a day is enough to look. */
+static void in_thirty_years_the_days_are_those_of_the_reference(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 250; i++) {
+        struct subject *s = &set[0];
+        struct mq_err err = {0};
+        invent(s, false);
+        strcpy(s->field[MINUTE], "30");
+        strcpy(s->field[HOUR], "12");
+        write_text(s);
+        ask(s);
+        assert_int_equal(cron_parse(&s->cron, slice_of(s->text), SLICE_EMPTY, &s->options, &err), MQ_OK);
+        s->expected = cron_next(&s->cron, NULL, BEGIN_S * 1000);
+        for (int64_t at_s = BEGIN_S + DAY_S / 2 + 1800; at_s < END_S; at_s += DAY_S) {
+            bool fires = is_named(s, at_s);
+            if (fires != (s->expected == at_s * 1000))
+                differ(s, NULL, at_s * 1000, at_s * 1000);
+            if (fires)
+                s->expected = cron_next(&s->cron, NULL, at_s * 1000);
+        }
+    }
+}
+
 static void in_thirty_years_the_moments_are_those_of_the_reference(void **state)
 {
     (void)state;
@@ -510,6 +557,7 @@ int main(void)
         cmocka_unit_test(around_every_clock_change_the_moments_are_those_of_the_reference),
         cmocka_unit_test(around_clock_changes_seconds_are_those_of_the_reference),
         cmocka_unit_test(in_any_weeks_the_moments_are_those_of_the_reference),
+        cmocka_unit_test(in_thirty_years_the_days_are_those_of_the_reference),
     };
     const struct CMUnitTest long_round[] = {
         cmocka_unit_test(in_thirty_years_the_moments_are_those_of_the_reference),
