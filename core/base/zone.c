@@ -22,7 +22,7 @@
  * that stands a rule. A rule depends on a year only by its leap day and its weekdays, so the 28 years of the cycle, which
  * have all fourteen kinds, stand for all later years.
  */
-#define FIRST_S     (-(1LL << 35)) /* the year 881: long before the first clock that followed a law */
+#define FIRST_S     (-5364662400LL) /* the year 1800: before the first clock that followed a law */
 #define CYCLE_YEAR  2101
 #define CYCLE_S     4133980800LL /* its first second */
 #define CYCLE_END_S 5017593600LL /* 28 years later */

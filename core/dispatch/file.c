@@ -111,8 +111,12 @@ static void apply_row(struct dispatch *d, json_t *row)
     const char *error = json_string_value(json_object_get(row, "error"));
     int line = (int)json_integer_value(json_object_get(row, "line"));
     struct mq_err err;
-    if (!name || name_check("schedule", slice_of(name), &err) != MQ_OK)
-        return; /* the application's description says so already */
+    if (!name || name_check("schedule", slice_of(name), &err) != MQ_OK) {
+        /* nothing to keep the trouble at; the others go on */
+        log_event(LOG_ERROR, "schedule.broken", LOG_STR("file", "schedules.lua"), LOG_INT("line", line),
+                  LOG_STR("message", error ? error : "an entry has no name"));
+        return;
+    }
     struct entry *entry = entry_ensure(d, slice_of(name));
     entry->named = true;
     if (error)

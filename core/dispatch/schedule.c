@@ -362,7 +362,7 @@ enum mq_code schedule_read(struct schedule *out, struct slice name, struct slice
         .out = &s, .name = name, .cron = SLICE_EMPTY, .zone = SLICE("UTC"), .end = WALL_NEVER, .err = err};
     enum mq_code code = MQ_OK;
     order_init(&s.order);
-    s.json = json_loadb(definition.at, definition.len, JSON_REJECT_DUPLICATES, &why);
+    s.json = json_loadb(definition.at, definition.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (!json_is_object(s.json))
         code = mq_fail(err, MQ_BADARG, "the definition is not a JSON object");
     if (code == MQ_OK)

@@ -52,9 +52,9 @@ static enum mq_code set_text(json_t *definition, const char *key, struct slice t
 static enum mq_code set_json(json_t *definition, const char *key, struct slice text, struct mq_err *err)
 {
     json_error_t why;
-    json_t *value = json_loadb(text.at, text.len, JSON_DECODE_ANY, &why);
+    json_t *value = json_loadb(text.at, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
     if (!value)
-        return mq_fail(err, MQ_BADARG, "%s is not JSON: '%.*s'", key, QUOTE_ARG(text));
+        return mq_fail(err, MQ_BADARG, "%s is not JSON (%.120s): '%.*s'", key, why.text, QUOTE_ARG(text));
     json_object_set_new(definition, key, value);
     return MQ_OK;
 }

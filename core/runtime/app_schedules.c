@@ -39,8 +39,12 @@ static json_t *row_named(json_t *rows, const char *name)
 {
     size_t i;
     json_t *row;
-    json_array_foreach(rows, i, row) if (strcmp(json_string_value(json_object_get(row, "name")), name) ==
-                                         0) return row;
+    json_array_foreach(rows, i, row)
+    {
+        const char *other = json_string_value(json_object_get(row, "name"));
+        if (other && strcmp(other, name) == 0)
+            return row;
+    }
     return NULL;
 }
 
@@ -59,11 +63,12 @@ static void add_value(json_t *row, json_t *definition, lua_State *L, const char 
     struct buf text = BUF_INIT;
     struct mq_err err;
     char message[MQ_ERR_TEXT_BYTES + 64];
+    json_error_t why;
     json_t *value = NULL;
-    if (json_write(&text, L, -1, VALUE_BYTES, &err) == MQ_OK)
-        value = json_loadb(text.at, buf_len(&text), JSON_DECODE_ANY, NULL);
-    else
+    if (json_write(&text, L, -1, VALUE_BYTES, &err) != MQ_OK)
         snprintf(message, sizeof message, "%.40s %s", key, err.text);
+    else if (!(value = json_loadb(text.at, buf_len(&text), JSON_DECODE_ANY | JSON_ALLOW_NUL, &why)))
+        snprintf(message, sizeof message, "%.40s holds what cannot be kept: %.120s", key, why.text);
     if (value)
         json_object_set_new(definition, key, value);
     else
@@ -102,17 +107,30 @@ static const char *name_of(lua_State *L)
     return name;
 }
 
-static void read_entry(struct app *app, json_t *rows, lua_State *L)
+/* An entry that cannot even be named: which one, and why. Its key is below it on the stack. */
+static void add_nameless(json_t *rows, lua_State *L, const char *name, const char *why)
+{
+    char text[MQ_ERR_TEXT_BYTES + 64];
+    if (lua_type(L, -2) == LUA_TNUMBER)
+        snprintf(text, sizeof text, "entry %.14g: %s", lua_tonumber(L, -2), why);
+    else
+        snprintf(text, sizeof text, "%s", why);
+    json_t *row = json_pack("{s:i}", "line", name ? line_of(name) : 1);
+    json_array_append_new(rows, row);
+    complain(row, text);
+}
+
+static void read_entry(json_t *rows, lua_State *L)
 {
     struct mq_err err;
     if (!lua_istable(L, -1)) {
-        app_add_error(app, FILE_NAME, 0,
-                      "an entry is not a table (write { name = \"...\", cron = \"...\", type = \"...\" })");
+        add_nameless(rows, L, NULL,
+                     "is not a table (write { name = \"...\", cron = \"...\", type = \"...\" })");
         return;
     }
     const char *name = name_of(L);
     if (!name || name_check("schedule", slice_of(name), &err) != MQ_OK) {
-        app_add_error(app, FILE_NAME, 0, name ? err.text : "an entry has no name (write name = \"nightly\")");
+        add_nameless(rows, L, name, name ? err.text : "has no name (write name = \"nightly\")");
         return;
     }
     json_t *other = row_named(rows, name);
@@ -140,7 +158,7 @@ void app_load_schedules(struct app *app, lua_State *L)
         return;
     lua_pushnil(L);
     while (lua_next(L, -2)) {
-        read_entry(app, rows, L);
+        read_entry(rows, L);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);

@@ -10,6 +10,9 @@
 #define CHILD_SOCKET_FD 3
 #define CHILD_PAGE_FD   4
 
+/* For who reads READY's JSON: args of schedules are any text, NUL in it, too. */
+#define READY_FLAGS JSON_ALLOW_NUL
+
 /* argv: "child", "worker", "loader" or "args" (one function of schedules.lua). The process' exit status. */
 int child_main(int argc, char **argv);
 

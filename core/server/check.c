@@ -136,7 +136,10 @@ static void check_schedules(json_t *app, size_t payload_max)
         }
         if (!said)
             continue;
-        snprintf(text, sizeof text, "schedule '%.128s': %.300s", name, said);
+        if (name)
+            snprintf(text, sizeof text, "schedule '%.128s': %.300s", name, said);
+        else
+            snprintf(text, sizeof text, "%.400s", said);
         json_object_set_new(app, "ok", json_false());
         json_array_append_new(json_object_get(app, "errors"),
                               json_pack("{s:s, s:O, s:s}", "file", "schedules.lua", "line",
@@ -147,7 +150,7 @@ static void check_schedules(json_t *app, size_t payload_max)
 char *check_application(const char *app_dir)
 {
     char *text = child_describe(app_dir);
-    json_t *app = json_loads(text, 0, NULL), *table = json_object_get(app, "config");
+    json_t *app = json_loads(text, READY_FLAGS, NULL), *table = json_object_get(app, "config");
     struct config config;
     struct mq_err err;
     if (!table || json_is_null(table)) { /* moonq.lua itself does not load, which is said already */

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "job/name.h"
+#include "runtime/child.h"
 #include "runtime/frame.h"
 #include "runtime/page.h"
 #include "server/app.h"
@@ -187,7 +188,7 @@ static void host_ready(void *owner, struct worker *worker, struct slice json)
     ev_timer_stop(fleet->loop, &seat->timer);
     if (seat->ready || seat->retired)
         return; /* said once already, or too late: who is retired does not come back so */
-    json_t *app = json_loadb(json.at, json.len, 0, NULL);
+    json_t *app = json_loadb(json.at, json.len, READY_FLAGS, NULL);
     enum mq_code code = app_check(app, &err);
     json_decref(app);
     if (code != MQ_OK) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "runtime/child.h"
 #include "runtime/frame.h"
 #include "server/child.h"
 #include "server/unpark.h"
@@ -111,7 +112,7 @@ static enum mq_code on_input(void *owner, struct child *child, struct slice byte
     (void)child;
     enum mq_code code = frame_read(&frame, bytes, used, err);
     if (code == MQ_OK && *used && frame.kind == FRAME_READY && !loader->app)
-        loader->app = json_loadb(frame.json.at, frame.json.len, 0, NULL);
+        loader->app = json_loadb(frame.json.at, frame.json.len, READY_FLAGS, NULL);
     else if (code == MQ_OK && *used && frame.kind == FRAME_LOG)
         log_event(LOG_WARN, "loader.log", LOG_SLICE("message", frame.log.text));
     return code;

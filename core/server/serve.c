@@ -189,7 +189,7 @@ static void raise_descriptor_limit(void)
 static enum mq_code read_application(struct server *server, json_t **app, struct mq_err *err)
 {
     char *text = child_describe(server->app_dir);
-    *app = json_loads(text, 0, NULL);
+    *app = json_loads(text, READY_FLAGS, NULL);
     free(text);
     if (!*app)
         return mq_fail(err, MQ_INTERNAL, "the application's description cannot be read");

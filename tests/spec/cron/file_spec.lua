@@ -106,6 +106,20 @@ describe("schedules.lua", function()
     assert.matches("no list today", err.message, 1, true)
   end)
 
+  it("keeps every byte of its args", function()
+    local server = start([[return {
+      { name = "bytes", cron = "@every 1h", type = "tick", args = { text = "a\0b\n\"\195\169" } },
+      { name = "huge", cron = "@every 1h", type = "tick", args = { n = 2 ^ 63 } },
+    }]])
+    assert.same({ text = "a\0b\n\"\195\169" }, result_of(server, server.client:run_schedule("bytes")))
+    assert.same({ n = 2 ^ 63 }, result_of(server, server.client:run_schedule("huge")))
+    server.client:set_schedule("set", "@every 1h", "tick", { text = "a\0b" })
+    assert.same({ text = "a\0b" }, result_of(server, server.client:run_schedule("set")))
+    local err = support.refused(server.client.set_schedule, server.client, "set", "* * * * *\0", "tick")
+    assert.equal("BADARG", err.code)
+    assert.matches("weekday, column 10", err.message, 1, true)
+  end)
+
   it("disables a broken entry only, and moonq check says where it is", function()
     local text = [[return {
       { name = "good", cron = "@every 200ms", type = "tick" },
@@ -114,6 +128,9 @@ describe("schedules.lua", function()
       { name = "typo", cron = "@every 200ms", type = "tick", overlapp = "skip" },
       { name = "nonsense", cron = "99 99 * * *", type = "tick" },
       { name = "odd", cron = "@every 200ms", type = "tick", args = { f = print } },
+      { name = "not one", cron = "@every 200ms", type = "tick" },
+      { cron = "@every 200ms", type = "tick" },
+      "nightly",
     }]]
     local server = start(text)
     server:await("schedule.fired", of("good"))
@@ -134,7 +151,11 @@ describe("schedules.lua", function()
       found[#found + 1] = entry.line .. " " .. entry.message
     end
     table.sort(found)
-    assert.equal(4, #found)
+    assert.equal(7, #found)
+    assert.matches("^1 entry 8: has no name", found[1])
+    assert.matches("^1 entry 9: is not a table", found[2])
+    table.remove(found, 1)
+    table.remove(found, 1)
     assert.matches("^3 schedule 'twice': two entries have this name", found[1])
     assert.matches("^5 schedule 'typo': unknown option 'overlapp'", found[2])
     assert.matches("^6 schedule 'nonsense'", found[3])
