@@ -239,7 +239,14 @@ static enum mq_code read_ledger(struct reading *r, const char *key, json_t *valu
     return code;
 }
 
-/* Options of a push: as PUSH reads them, from the key in capitals. */
+/* The order borrows the name from the JSON. */
+static enum mq_code read_queue(struct reading *r, const char *key, json_t *value)
+{
+    if (!json_is_string(value))
+        return complain(r, key, "is not a text");
+    return order_set(&r->out->order, SLICE("QUEUE"), text_of(value), &r->out->tags, r->err);
+}
+/* Options of a push that are numbers in the end: as PUSH reads them, from the key in capitals. */
 static enum mq_code read_option(struct reading *r, const char *key, json_t *value)
 {
     char word[32], number[64];
@@ -282,7 +289,7 @@ static const struct key_row {
     {"dst_gap", read_dst_gap},
     {"dst_overlap", read_dst_overlap},
     {"ledger", read_ledger},
-    {"queue", read_option},
+    {"queue", read_queue},
     {"priority", read_option},
     {"attempts", read_option},
     {"timeout", read_option},

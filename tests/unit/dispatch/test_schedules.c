@@ -529,6 +529,7 @@ static const struct bad_row {
     {"{\"cron\":\"@every 1x\",\"type\":\"a\"}", "1x"},
     {"{\"cron\":\"@every 1ms\",\"type\":\"a\"}", "too often"},
     {"{\"cron\":\"@every 1m\",\"type\":\"a\",\"qeue\":\"x\"}", "unknown option 'qeue'"},
+    {"{\"cron\":\"@every 1m\",\"type\":\"a\",\"queue\":17}", "queue is not a text"},
     {"{\"cron\":\"@every 1m\",\"type\":\"a\",\"priority\":11}", "PRIORITY 11"},
     {"{\"cron\":\"@every 1m\",\"type\":\"a\",\"overlap\":\"drop\"}", "allow, skip, queue, replace"},
     {"{\"cron\":\"@every 1m\",\"type\":\"a\",\"catch_up\":\"skip\",\"within\":\"1m\"}", "within"},
