@@ -170,6 +170,34 @@ static void moments_are_those_of_the_entry_s_zone(void **state)
     schedule_release(&s);
 }
 
+/* Through a gap and an overlap of each zone, at a quarter to two, half past two and midnight; and restarts. */
+static void a_daily_entry_fires_once_a_day_through_clock_changes(void **state)
+{
+    static const char *const starts[] = {"2027-03-25T12:00:00Z", "2027-09-02T12:00:00Z",
+                                         "2027-10-28T12:00:00Z"};
+    enum {
+        DAYS = 33
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        struct world *w = begin();
+        struct mq_err err;
+        time_parse(&w->wall, slice_of(starts[i]), &err);
+        world_turn(w);
+        set(w, "berlin", "{\"cron\":\"30 2 * * *\",\"tz\":\"Europe/Berlin\",\"type\":\"a\"}");
+        set(w, "santiago", "{\"cron\":\"0 0 * * *\",\"tz\":\"America/Santiago\",\"type\":\"a\"}");
+        set(w, "lord-howe", "{\"cron\":\"45 1 * * *\",\"tz\":\"Australia/Lord_Howe\",\"type\":\"a\"}");
+        for (int day = 0; day < DAYS; day++) {
+            w->event_count = 0;
+            world_leap(w, DAY);
+            if (day % 5 == 4)
+                restart(w, 0, no_file);
+        }
+        assert_int_equal(jobs(w), 3 * DAYS);
+        world_free(w);
+    }
+}
+
 static void a_thousand_entries_of_one_moment_fire_all(void **state)
 {
     struct world *w = begin();
@@ -568,6 +596,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_entry_fires_once_a_moment_for_a_week),
         cmocka_unit_test(moments_are_those_of_the_entry_s_zone),
+        cmocka_unit_test(a_daily_entry_fires_once_a_day_through_clock_changes),
         cmocka_unit_test(a_thousand_entries_of_one_moment_fire_all),
         cmocka_unit_test(a_restart_moves_no_moment_and_repeats_none),
         cmocka_unit_test(a_clock_stepped_back_repeats_nothing),

@@ -50,10 +50,6 @@ void world_pass(struct world *w, int64_t ms);
 void world_leap(struct world *w, int64_t ms);
 /* The server ends and starts again: the store is opened anew; workers, and all that was in memory, are gone. */
 void world_restart(struct world *w, int64_t down_ms);
-/* The same, but time leaps from one such moment to the next: weeks are cheap. */
-void world_leap(struct world *w, int64_t ms);
-/* The server ends and starts again: the store is opened anew, workers and all that was in memory are gone. */
-void world_restart(struct world *w, int64_t down_ms);
 
 /* Pushes and waits for the answer. `type` "a" has a handler; options as struct push_order. */
 job_id world_push(struct world *w, const char *type, const struct push_order *options);
