@@ -60,9 +60,11 @@ static bool is_name(struct slice name)
 {
     if (name.len == 0 || name.len > NAME_MAX_BYTES || !isalpha((unsigned char)name.at[0]))
         return false;
-    for (size_t i = 0; i < name.len; i++)
-        if (!isalnum((unsigned char)name.at[i]) && !memchr("_+-/", name.at[i], 4))
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.at[i];
+        if (!isalnum((unsigned char)c) && (!c || !strchr("_+-/", c)))
             return false;
+    }
     return name.at[name.len - 1] != '/' && !(name.len > 6 && memcmp(name.at, "right/", 6) == 0);
 }
 

@@ -131,8 +131,11 @@ struct world *world_new(unsigned workers, unsigned slots)
     w->now = 1000;
     w->worker_count = workers;
     w->slots = slots;
-    w->store_settings = (struct store_settings){
-        .dir = w->dir, .map_bytes = 16 << 20, .dead_keep_ms = 86400000, .crash_limit = 3, .nosync = true};
+    w->store_settings = (struct store_settings){.dir = w->dir,
+                                                .map_bytes = 16 << 20,
+                                                .dead_keep_ms = 30 * 86400000LL,
+                                                .crash_limit = 3,
+                                                .nosync = true};
     w->settings = (struct dispatch_settings){
         .payload_max = 1000,
         .result_max = 1000,
