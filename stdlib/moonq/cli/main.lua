@@ -84,17 +84,27 @@ local function polish(command)
   end
 end
 
-local function add_commands(parser, commands)
+local add_commands
+
+local function add_subcommands(command, rows)
+  command:command_target("subcommand"):require_command(true)
+  add_commands(command, rows)
+end
+
+-- `common`: a command of commands has the common options for those below it. If these had them again, argparse would
+-- forget what was said before the subcommand.
+function add_commands(parser, commands, common)
   for _, row in ipairs(commands) do
     local command = parser:command(row.name, row.summary .. (row.description and "\n\n" .. row.description or ""))
     command:summary(row.summary)
-    common_options(command)
+    if common then
+      common_options(command)
+    end
     if row.options then
       row.options(command)
     end
     if row.subcommands then
-      command:command_target("subcommand"):require_command(true)
-      add_commands(command, row.subcommands)
+      add_subcommands(command, row.subcommands)
     end
     polish(command)
   end
@@ -110,7 +120,7 @@ local function build_parser(commands)
     os.exit(0)
   end)
   polish(parser)
-  add_commands(parser, commands)
+  add_commands(parser, commands, true)
   return parser
 end
 

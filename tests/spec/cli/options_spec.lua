@@ -30,6 +30,16 @@ describe("an option of all commands", function()
     assert.is_table(json.decode(out))
   end)
 
+  it("may stand on both sides of a command of commands", function()
+    server.client:set_schedule("poll", "@every 1h", "echo")
+    for _, words in ipairs({ { "--socket", server.socket, "--json", "cron", "list" },
+      { "cron", "-s", server.socket, "--json", "list" }, { "cron", "list", "-s", server.socket, "--json" } }) do
+      local status, out, err = support.moonq(unpack(words))
+      assert.equal(0, status, err)
+      assert.equal("poll", json.decode(out)[1].name)
+    end
+  end)
+
   it("may stand before a command that is passed on as it is", function()
     local status, out, err = support.moonq("-s", server.socket, "call", "ECHO", "--json")
     assert.equal(0, status, err)
