@@ -72,11 +72,22 @@ static wall_ms plan_of(const struct entry *entry, const struct schedule *schedul
     return goes_on ? entry->planned : entry_plan(entry, schedule, entry->d->wall);
 }
 
+#define BLAME_BYTES (MQ_ERR_TEXT_BYTES + 40)
+
+/* `why`, with its place in the file before it; line 0: nobody knows the line. */
+static const char *in_file(char text[BLAME_BYTES], int line, const char *why)
+{
+    if (line > 0)
+        snprintf(text, BLAME_BYTES, "schedules.lua:%d: %s", line, why);
+    else
+        snprintf(text, BLAME_BYTES, "schedules.lua: %s", why);
+    return text;
+}
+
 static void blame(struct entry *entry, int line, const char *why)
 {
-    char text[MQ_ERR_TEXT_BYTES + 40];
-    snprintf(text, sizeof text, "schedules.lua:%d: %s", line, why);
-    entry_set_trouble(entry, text);
+    char text[BLAME_BYTES];
+    entry_set_trouble(entry, in_file(text, line, why));
 }
 
 static void set(struct entry *entry, json_t *definition, int line)
@@ -110,11 +121,12 @@ static void apply_row(struct dispatch *d, json_t *row)
     const char *name = json_string_value(json_object_get(row, "name"));
     const char *error = json_string_value(json_object_get(row, "error"));
     int line = (int)json_integer_value(json_object_get(row, "line"));
+    char text[BLAME_BYTES];
     struct mq_err err;
     if (!name || name_check("schedule", slice_of(name), &err) != MQ_OK) {
         /* nothing to keep the trouble at; the others go on */
-        log_event(LOG_ERROR, "schedule.broken", LOG_STR("file", "schedules.lua"), LOG_INT("line", line),
-                  LOG_STR("message", error ? error : "an entry has no name"));
+        log_event(LOG_ERROR, "schedule.broken",
+                  LOG_STR("message", in_file(text, line, error ? error : "an entry has no name")));
         return;
     }
     struct entry *entry = entry_ensure(d, slice_of(name));

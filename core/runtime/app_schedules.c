@@ -15,24 +15,51 @@
 #define FILE_NAME   "schedules.lua"
 #define VALUE_BYTES (64 << 10)
 
-/* The line that has the name in quotes; a good guess, from the text alone. */
+/* Behind `name =`, before the value that begins at `at`? */
+static bool names(const char *line, const char *at)
+{
+    while (at > line && (at[-1] == ' ' || at[-1] == '\t'))
+        at--;
+    if (at == line || *--at != '=')
+        return false;
+    while (at > line && strchr(" \t]\"'", at[-1]))
+        at--;
+    return at - line >= 4 && memcmp(at - 4, "name", 4) == 0;
+}
+
+/* How sure it is that the entry stands in this line: 2, `name = "..."`; 1, its name in quotes; 0, not. */
+static int tells_of(const char *line, const char *name)
+{
+    size_t len = strlen(name);
+    int sure = 0;
+    for (const char *at = line; sure < 2 && (at = strstr(at, name)); at++)
+        if (at > line && strchr("\"'", at[-1]) && at[len] == at[-1])
+            sure = names(line, at - 1) ? 2 : 1;
+    return sure;
+}
+
+/* The entry's line; a good guess, from the text alone. 0: a name that is computed stands nowhere. */
 static int line_of(const char *name)
 {
     char path[4400], *line = NULL;
-    size_t room = 0, len = strlen(name);
-    int number = 0, found = 0;
+    size_t room = 0;
+    int number = 0, found = 0, surest = 0;
     snprintf(path, sizeof path, "%s/" FILE_NAME, rt.setup.app);
     FILE *file = fopen(path, "r");
-    while (file && !found && getline(&line, &room, file) >= 0) {
+    while (file && surest < 2 && getline(&line, &room, file) >= 0) {
         number++;
-        for (const char *at = line; !found && (at = strstr(at, name)); at++)
-            if (at > line && strchr("\"'", at[-1]) && at[len] == at[-1])
-                found = number;
+        int sure = tells_of(line, name);
+        if (sure < 2 && source_gives_value(slice_of(line), slice_of(name)))
+            sure = 2; /* nightly = { ... } */
+        if (sure > surest) {
+            surest = sure;
+            found = number;
+        }
     }
     free(line);
     if (file)
         fclose(file);
-    return found ? found : source_line_of(rt.setup.app, FILE_NAME, slice_of(name));
+    return found;
 }
 
 static json_t *row_named(json_t *rows, const char *name)
@@ -115,7 +142,7 @@ static void add_nameless(json_t *rows, lua_State *L, const char *name, const cha
         snprintf(text, sizeof text, "entry %.14g: %s", lua_tonumber(L, -2), why);
     else
         snprintf(text, sizeof text, "%s", why);
-    json_t *row = json_pack("{s:i}", "line", name ? line_of(name) : 1);
+    json_t *row = json_pack("{s:i}", "line", name ? line_of(name) : 0);
     json_array_append_new(rows, row);
     complain(row, text);
 }

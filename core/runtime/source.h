@@ -6,6 +6,7 @@
 #define MOONQ_RUNTIME_SOURCE_H
 
 #include <lua.h>
+#include <stdbool.h>
 #include "base/err.h"
 #include "base/slice.h"
 
@@ -23,6 +24,9 @@ enum mq_code source_load(lua_State *L, const char *folder, const char *file, con
  * the first. A good guess, from the text alone. 0: it cannot be read.
  */
 int source_line_of(const char *folder, const char *file, struct slice key);
+
+/* The line gives `key` a value: key = ..., ["key"] = ... */
+bool source_gives_value(struct slice line, struct slice key);
 
 /* Lua's load and loadstring. Upvalue 1: the environment of what it compiles. */
 int source_lua_load(lua_State *L);

@@ -152,13 +152,35 @@ describe("schedules.lua", function()
     end
     table.sort(found)
     assert.equal(7, #found)
-    assert.matches("^1 entry 8: has no name", found[1])
-    assert.matches("^1 entry 9: is not a table", found[2])
+    assert.matches("^0 entry 8: has no name", found[1])
+    assert.matches("^0 entry 9: is not a table", found[2])
     table.remove(found, 1)
     table.remove(found, 1)
     assert.matches("^3 schedule 'twice': two entries have this name", found[1])
     assert.matches("^5 schedule 'typo': unknown option 'overlapp'", found[2])
     assert.matches("^6 schedule 'nonsense'", found[3])
     assert.matches("^7 schedule 'odd': args", found[4])
+  end)
+
+  it("says the line of an entry, and none if its name is computed", function()
+    local server = start([[return {
+      -- "mail" comes last
+      { name = "first", cron = "@every 1h", type = "mail", tags = { "other" } },
+      { type = "tick", ["name"] = "other", cron = "x" },
+      { type = "tick", name = 'mail', cron = "x" },
+      by_key = { type = "tick", cron = "x" },
+      { type = "tick", name = ("ab"):rep(2), cron = "x" },
+      { type = "tick", cron = "@hourly" },
+    }]])
+    local troubles = {}
+    for _, entry in ipairs(server.client:schedules().schedules) do
+      troubles[entry.name] = entry.trouble and entry.trouble:match("^(.-) cron")
+    end
+    assert.same({ other = "schedules.lua:4:", mail = "schedules.lua:5:", by_key = "schedules.lua:6:",
+      abab = "schedules.lua:" }, troubles)
+    local _, said = support.moonq("check", server.app)
+    assert.matches("\nschedules.lua:4: schedule 'other': cron", "\n" .. said, 1, true)
+    assert.matches("\nschedules.lua: schedule 'abab': cron", "\n" .. said, 1, true)
+    assert.matches("\nschedules.lua: entry 5: has no name", "\n" .. said, 1, true)
   end)
 end)
