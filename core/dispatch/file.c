@@ -125,6 +125,7 @@ static void apply_row(struct dispatch *d, json_t *row)
     struct mq_err err;
     if (!name || name_check("schedule", slice_of(name), &err) != MQ_OK) {
         /* nothing to keep the trouble at; the others go on */
+        d->schedules.nameless++;
         log_event(LOG_ERROR, "schedule.broken",
                   LOG_STR("message", in_file(text, line, error ? error : "an entry has no name")));
         return;
@@ -172,6 +173,7 @@ void schedules_apply_file(struct dispatch *d)
     json_t *row;
     HASH_ITER (hh, s->entries, entry, next)
         entry->named = false;
+    s->nameless = 0;
     json_array_foreach(s->file, i, row) apply_row(d, row);
     look_at_others(d);
     all_applied(d);

@@ -294,6 +294,7 @@ struct schedules {
     unsigned agenda_count, agenda_cap;
     struct entry *resting;
     json_t *file;      /* what schedules.lua says */
+    unsigned nameless; /* entries of it that cannot even be named */
     unsigned applying; /* changes that the file asks for, under way */
     void (*make_args)(void *owner, struct args_request *request);
     void *args_owner;

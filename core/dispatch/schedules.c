@@ -96,7 +96,7 @@ enum mq_code dispatch_schedule_next(struct dispatch *d, struct slice name, wall_
 void schedules_count(const struct dispatch *d, struct dispatch_stats *out)
 {
     const struct entry *entry;
-    out->schedules = out->schedules_broken = 0;
+    out->schedules = out->schedules_broken = d->schedules.nameless;
     for (entry = d->schedules.entries; entry; entry = entry->hh.next) {
         out->schedules += !entry->ended;
         out->schedules_broken += !entry->ended && entry->trouble;

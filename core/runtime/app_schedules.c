@@ -236,6 +236,12 @@ static json_t *call_args(lua_State *L, const char *name, double planned_at)
     meter_leave(&rt.meter);
     if (status != 0)
         return failed(load_error_text(L));
+    if (!lua_istable(L, -1)) {
+        char why[64];
+        snprintf(why, sizeof why, "it returned %s%s, not a table", lua_isnil(L, -1) ? "nothing" : "a ",
+                 lua_isnil(L, -1) ? "" : luaL_typename(L, -1));
+        return failed(why);
+    }
     json_t *answer = NULL;
     if (json_write(&text, L, -1, rt.setup.payload_max, &err) == MQ_OK)
         answer = json_pack("{s:s#}", "args", buf_bytes(&text).at, (int)buf_len(&text));

@@ -125,17 +125,16 @@ void runtime_close(void)
     setup_release();
 }
 
-/* READY. False: the application has errors. */
-static bool send_ready(void)
+bool runtime_load(void)
 {
+    app_load(&rt.app, rt.L);
     char *text = json_dumps(rt.app.ready, JSON_COMPACT);
     frame_add_json(&rt.out, FRAME_READY, slice_of(text));
     free(text);
-    return worker_write(true) && json_is_true(json_object_get(rt.app.ready, "ok"));
+    return worker_write(true);
 }
 
-/* One function of schedules.lua, and the end: whatever it does, it does to this process alone. */
-static int run_args(void)
+bool runtime_make_args(void)
 {
     rt.app.ready = json_pack("{s:[], s:[]}", "errors", "warnings");
     load_begin(&rt.app);
@@ -145,18 +144,17 @@ static int run_args(void)
     frame_add_json(&rt.out, FRAME_READY, slice_of(text));
     free(text);
     json_decref(answer);
-    return worker_write(true) ? 0 : 1;
+    return worker_write(true);
 }
 
 static int run_role(bool worker)
 {
     if (strcmp(rt.setup.role, "args") == 0)
-        return run_args();
-    app_load(&rt.app, rt.L);
-    bool good = send_ready();
+        return runtime_make_args() ? 0 : 1;
+    bool told = runtime_load();
     if (!worker)
         return 0;
-    if (!good)
+    if (!told || !json_is_true(json_object_get(rt.app.ready, "ok")))
         return 1;
     fcntl(rt.socket, F_SETFL, fcntl(rt.socket, F_GETFL) | O_NONBLOCK);
     tasks_open(rt.setup.slots);

@@ -7,6 +7,9 @@
 #ifndef MOONQ_RUNTIME_CHILD_H
 #define MOONQ_RUNTIME_CHILD_H
 
+#include <jansson.h>
+#include <stddef.h>
+
 #define CHILD_SOCKET_FD 3
 #define CHILD_PAGE_FD   4
 
@@ -21,4 +24,14 @@ int child_main(int argc, char **argv);
  * READY's JSON (the caller's, free()). Loading is bounded in time and memory.
  */
 char *child_describe(const char *app_dir);
+
+/* Memory for a function of schedules.lua that makes args. */
+#define CHILD_ARGS_BYTES (64 << 20)
+
+/*
+ * What the function of this entry makes for this moment (unix milliseconds), in a process of its own with the walls that
+ * the server would give it: { args }, or { error }, and { errors } if schedules.lua does not load any more. The caller's:
+ * json_decref.
+ */
+json_t *child_make_args(const char *app_dir, const char *schedule, double planned_at, size_t payload_max);
 #endif

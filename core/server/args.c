@@ -11,12 +11,12 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "runtime/child.h"
 #include "runtime/frame.h"
 #include "server/child.h"
 
-#define RUNNING_MAX  2    /* at once: a thousand entries of one moment must not be a thousand processes */
-#define PATIENCE_S   10.0 /* then it is killed; its own limits are shorter */
-#define MEMORY_BYTES (64 << 20)
+#define RUNNING_MAX 2    /* at once: a thousand entries of one moment must not be a thousand processes */
+#define PATIENCE_S  10.0 /* then it is killed; its own limits are shorter */
 
 struct args_child {
     struct args_child *next;
@@ -99,10 +99,11 @@ static void add_setup(struct args_child *a)
 {
     struct server *server = a->server;
     const struct args_request *request = a->request;
-    json_t *setup = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s%,s:I,s:I}", "role", "args", "name", "args", "app",
+    json_t *setup = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s%,s:I,s:I,s:I}", "role", "args", "name", "args", "app",
                               server->app_dir, "stdlib", server->home.stdlib, "scripts", server->home.scripts,
                               "schedule", request->name.at, request->name.len, "planned_at",
-                              (json_int_t)request->planned_at, "memory_bytes", (json_int_t)MEMORY_BYTES);
+                              (json_int_t)request->planned_at, "memory_bytes", (json_int_t)CHILD_ARGS_BYTES,
+                              "payload_max", (json_int_t)server->config.payload_max);
     char *text = json_dumps(setup, JSON_COMPACT);
     frame_add_json(&a->out, FRAME_SETUP, slice_of(text));
     free(text);

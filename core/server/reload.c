@@ -60,6 +60,18 @@ static void answer_all(struct server *server, enum mq_code code, const char *tex
 
 /* ---- the new workers ----------------------------------------------------------------------------------------------- */
 
+/* What is broken in schedules.lua keeps nothing from being loaded, so the answer is the place to say it. */
+static void sum_up(struct server *server, char *text, size_t size)
+{
+    struct dispatch_stats stats;
+    size_t handlers = json_object_size(json_object_get(server->loader->app, "handlers"));
+    dispatch_stats(server->dispatch, &stats);
+    int len = snprintf(text, size, "%zu handler%s loaded", handlers, handlers == 1 ? "" : "s");
+    if (stats.schedules_broken)
+        snprintf(text + len, size - (size_t)len, "; %u of %u schedules broken (moonq check says why)",
+                 stats.schedules_broken, stats.schedules);
+}
+
 void reload_took_over(struct server *server)
 {
     struct loader *loader = server->loader;
@@ -71,9 +83,8 @@ void reload_took_over(struct server *server)
     app_set_limits(server->dispatch, &server->config);
     dispatch_set_schedules(server->dispatch, json_object_get(loader->app, "schedules"));
     unpark_start(unpark_new(server, loader->app), NULL); /* jobs that waited for a handler get another look */
-    char text[100];
-    size_t count = json_object_size(json_object_get(loader->app, "handlers"));
-    snprintf(text, sizeof text, "%zu handler%s loaded", count, count == 1 ? "" : "s");
+    char text[200];
+    sum_up(server, text, sizeof text);
     answer_all(server, MQ_OK, text);
 }
 

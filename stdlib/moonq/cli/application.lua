@@ -98,8 +98,10 @@ local function check(args)
     names[#names + 1] = name
   end
   table.sort(names)
-  print(("'%s' is fine: %s%s"):format(folder, count(#names, "handler"),
-    #names > 0 and " (" .. table.concat(names, ", ") .. ")" or ""))
+  local schedules = #(found.schedules or {})
+  print(("'%s' is fine: %s%s%s"):format(folder, count(#names, "handler"),
+    #names > 0 and " (" .. table.concat(names, ", ") .. ")" or "",
+    schedules > 0 and ", " .. count(schedules, "schedule") or ""))
 end
 
 return { rows = {

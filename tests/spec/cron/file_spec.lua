@@ -142,7 +142,9 @@ describe("schedules.lua", function()
       end
     end
     assert.same({ good = "active", twice = "broken", typo = "broken", nonsense = "broken", odd = "broken" }, states)
-    assert.equal(4, server.client:stats().schedules_broken)
+    assert.equal(7, server.client:stats().schedules_broken)
+    assert.equal("1 handler loaded; 7 of 8 schedules broken (moonq check says why)", server.client:reload())
+    assert.equal(7, server.client:stats().schedules_broken)
     local status, checked = support.moonq("check", server.app, "--json")
     assert.not_equal(0, status)
     local found = {}
@@ -182,5 +184,34 @@ describe("schedules.lua", function()
     assert.matches("\nschedules.lua:4: schedule 'other': cron", "\n" .. said, 1, true)
     assert.matches("\nschedules.lua: schedule 'abab': cron", "\n" .. said, 1, true)
     assert.matches("\nschedules.lua: entry 5: has no name", "\n" .. said, 1, true)
+  end)
+
+  it("has functions that moonq check runs, each in a process of its own", function()
+    local app = support.folder() .. "/app"
+    for name, text in pairs(files_with([[return {
+      { name = "raises", cron = "@hourly", type = "tick",
+        args = function() error("no list today") end },
+      { name = "loops", cron = "@hourly", type = "tick", args = function() while true do end end },
+      { name = "eats", cron = "@hourly", type = "tick", args = function() return { ("x"):rep(2 ^ 28) } end },
+      { name = "strange", cron = "@hourly", type = "tick", args = function() return { f = print } end },
+      { name = "forgets", cron = "@hourly", type = "tick", args = function() local day = 1 end },
+      { name = "good", cron = "@hourly", type = "tick", args = function(s) return { s.name, s.planned_at } end },
+      { name = "boot", cron = "@reboot", type = "tick", args = function(s) return { s.planned_at + 1 } end },
+    }]])) do
+      support.write_file(app .. "/" .. name, text)
+    end
+    local status, checked = support.moonq("check", app, "--json")
+    assert.equal(1, status)
+    local found = {}
+    for _, entry in ipairs(json.decode(checked).errors) do
+      found[#found + 1] = entry.line .. " " .. entry.message
+    end
+    table.sort(found)
+    assert.equal("3 schedule 'raises': args: no list today", found[1])
+    assert.equal("4 schedule 'loops': args: it took too long", found[2])
+    assert.matches("^5 schedule 'eats': args: ", found[3])
+    assert.matches("^6 schedule 'strange': args: ", found[4])
+    assert.equal("7 schedule 'forgets': args: it returned nothing, not a table", found[5])
+    assert.is_nil(found[6])
   end)
 end)
