@@ -4,14 +4,10 @@ enum mq_code plan_open(struct plan *out, struct slice name, struct slice express
                        const struct cron_options *options, struct mq_err *err)
 {
     struct plan plan = {.end = WALL_NEVER};
-    char text[DURATION_TEXT_BYTES];
     struct mq_err why = {0};
     enum mq_code code = cron_parse(&plan.cron, expression, name, options, &why);
     if (code != MQ_OK)
         return mq_fail(err, code, "cron: %.300s", why.text);
-    if (plan.cron.kind == CRON_EVERY && plan.cron.every_ms < EVERY_LEAST_MS)
-        return mq_fail(err, MQ_BADARG, "cron: @every %s is too often (%dms at least)",
-                       duration_format(text, plan.cron.every_ms), EVERY_LEAST_MS);
     code = zone_open(&plan.zone, zone, &why);
     if (code != MQ_OK)
         return mq_fail(err, code, "tz: %.300s", why.text);

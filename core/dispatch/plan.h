@@ -20,12 +20,11 @@ struct plan {
     wall_ms start, end; /* no moment before and none after; 0 and WALL_NEVER for no limit */
 };
 
-#define EVERY_LEAST_MS 100 /* more often is a loop, not a schedule */
-
 /* `name`: for H. BADARG with field and column, or naming the zone. */
 enum mq_code plan_open(struct plan *out, struct slice name, struct slice expression, struct slice zone,
                        const struct cron_options *options, struct mq_err *err);
 void plan_close(struct plan *plan);
+
 /* The first moment strictly later than `after`; WALL_NEVER: none. `since`: what @every counts from. */
 wall_ms plan_next(const struct plan *plan, wall_ms since, wall_ms after);
 #endif

@@ -58,7 +58,8 @@ struct parse {
     struct mq_err *err;
 };
 
-#define QUOTE_MAX 32
+#define QUOTE_MAX      32
+#define EVERY_LEAST_MS 100 /* more often is a loop, not a schedule */
 
 /* "hour, column 3: '25' is ...": the culprit begins at `start`. */
 static enum mq_code refuse(struct parse *p, size_t start, size_t end, const char *what)
@@ -441,9 +442,10 @@ static enum mq_code read_every(struct parse *p)
         memcpy(text, why.text, sizeof text);
         return mq_fail(p->err, MQ_BADARG, "@every, column %zu: %.250s", column, text);
     }
-    if (p->out->every_ms == 0)
-        return mq_fail(p->err, MQ_BADARG, "@every, column %zu: '%.*s' is no distance", column,
-                       (int)(duration.len > QUOTE_MAX ? QUOTE_MAX : duration.len), duration.at);
+    if (p->out->every_ms < EVERY_LEAST_MS)
+        return mq_fail(p->err, MQ_BADARG, "@every, column %zu: '%.*s' is too often (%dms at least)", column,
+                       (int)(duration.len > QUOTE_MAX ? QUOTE_MAX : duration.len), duration.at,
+                       EVERY_LEAST_MS);
     return MQ_OK;
 }
 

@@ -74,6 +74,7 @@ describe("moonq cron next", function()
       ["0 24 * * *"] = "hour, column 3: '24'",
       ["0 0 * FOO *"] = "month, column 7: 'FOO'",
       ["@evry 5m"] = "'@evry 5m'",
+      ["@every 99ms"] = "@every, column 8: '99ms' is too often",
     }) do
       local status, _, err = cron("next", expression)
       assert.equal(2, status, expression)
