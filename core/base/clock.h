@@ -18,6 +18,7 @@ typedef int64_t mono_ms; /* milliseconds since some moment; never steps */
 #define MONO_NEVER   INT64_MAX
 #define WALL_MAX     253402300799999LL /* the last millisecond of the year 9999 */
 #define DURATION_MAX (WALL_MAX)
+#define CENTURY_MS   (36525LL * 86400000) /* what a job may be asked to wait or to be kept, at most */
 
 wall_ms clock_wall(void);
 mono_ms clock_mono(void);

@@ -1,12 +1,11 @@
 #include "dispatch/schedule.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
 #include "base/alloc.h"
-
-#define CENTURY_MS (36525LL * 86400000)
 
 /* ---- reading a definition ---- */
 
@@ -49,7 +48,7 @@ static enum mq_code read_ms(struct reading *r, const char *key, json_t *value, i
     if (json_is_string(value))
         code = blame(r, key, duration_parse(out, text_of(value), r->err));
     else if (json_is_number(value) && seconds >= 0 && seconds <= (double)CENTURY_MS / 1000)
-        *out = (int64_t)(seconds * 1000);
+        *out = llround(seconds * 1000);
     else
         code = complain(r, key, "is not a duration (write \"90s\")");
     if (code == MQ_OK && (*out < least || *out > CENTURY_MS))
@@ -143,13 +142,15 @@ static enum mq_code read_tags(struct reading *r, const char *key, json_t *value)
 
 static enum mq_code read_time(struct reading *r, const char *key, json_t *value, wall_ms *out)
 {
-    if (json_is_integer(value))
-        *out = json_integer_value(value);
-    else if (!json_is_string(value))
-        return complain(r, key, "is not a time (write \"2026-03-01T09:00:00Z\")");
-    else
+    double seconds = json_number_value(value);
+    if (json_is_string(value))
         return blame(r, key, time_parse(out, text_of(value), r->err));
-    return *out >= 0 && *out <= WALL_MAX ? MQ_OK : complain(r, key, "is no time before the year 9999");
+    if (!json_is_number(value))
+        return complain(r, key, "is not a time (write \"2026-03-01T09:00:00Z\")");
+    if (!(seconds >= 0 && seconds <= (double)WALL_MAX / 1000))
+        return complain(r, key, "is no time up to the year 9999 (a number is seconds since 1970)");
+    *out = llround(seconds * 1000);
+    return MQ_OK;
 }
 static enum mq_code read_start(struct reading *r, const char *key, json_t *value)
 {

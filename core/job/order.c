@@ -272,8 +272,6 @@ static enum mq_code check_unique(const struct push_order *order, struct mq_err *
     return order->unique_by.len ? unique_fields_check(order->unique_by, err) : MQ_OK;
 }
 
-#define CENTURY_MS (36525LL * 86400000)
-
 enum mq_code order_check(const struct push_order *order, size_t payload_max, struct mq_err *err)
 {
     enum mq_code code = name_check("job type", order->type, err);

@@ -12,7 +12,6 @@
 
 #define FETCH_COUNT_MAX 1000
 #define FETCH_BLOCK_MAX (5 * 60 * 1000) /* longer, and nobody can tell it from a dead connection */
-#define DELAY_MAX_MS    (36525LL * 86400000)
 
 /* ---- FETCH ------------------------------------------------------------------------------------------------ */
 
@@ -204,7 +203,7 @@ static enum mq_code nack_option(struct call *call, struct op_fail *fail, struct 
         return options_unknown(&options, err);
     enum mq_code code = options_value(&options, err);
     if (code == MQ_OK)
-        code = arg_duration(&delay, "DELAY", options.value, 0, DELAY_MAX_MS, false, err);
+        code = arg_duration(&delay, "DELAY", options.value, 0, CENTURY_MS, false, err);
     fail->run_at = call->now + delay;
     return code;
 }

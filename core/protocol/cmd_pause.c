@@ -10,8 +10,6 @@
 #include "protocol/peer.h"
 #include "protocol/room.h"
 
-#define FOR_MAX_MS (36525LL * 86400000) /* a century */
-
 static bool is_type(const struct call *call)
 {
     return call->count % 2 == 0 && slice_is_word(call->args[0], "TYPE");
@@ -27,7 +25,7 @@ static enum mq_code read_option(struct pause_words *pause, struct options *optio
     if (options_is(options, "REASON"))
         return arg_reason(&pause->reason, options->value, PAUSE_REASON_MAX, err);
     if (options_is(options, "FOR"))
-        return arg_duration(&pause->for_ms, "FOR", options->value, 1, FOR_MAX_MS, false, err);
+        return arg_duration(&pause->for_ms, "FOR", options->value, 1, CENTURY_MS, false, err);
     if (options_is(options, "UNTIL"))
         return time_parse(&pause->until, options->value, err);
     pause->by = options->value;

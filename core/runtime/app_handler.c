@@ -76,8 +76,6 @@ static void read_attempts(struct reading *r, const char *key)
     read_whole(r, key, 1, ATTEMPTS_MAX);
 }
 
-#define CENTURY_MS (36525LL * 86400000)
-
 static const struct {
     const char *key, *ready;
     int64_t least, most;

@@ -214,4 +214,17 @@ describe("schedules.lua", function()
     assert.equal("7 schedule 'forgets': args: it returned nothing, not a table", found[5])
     assert.is_nil(found[6])
   end)
+
+  it("takes numbers for seconds, as Lua does everywhere", function()
+    local server = start([[return {
+      { name = "later", cron = "@daily", type = "tick", start = 4102444800 },
+      { name = "said", cron = "@daily", type = "tick", start = "2100-01-01" },
+      { name = "ends", cron = "@daily", type = "tick", ["end"] = 4102444800.5, within = 0.5 },
+      { name = "milliseconds", cron = "@daily", type = "tick", start = 4102444800000 },
+    }]])
+    assert.equal(4102444800000, server.client:schedule("later").next)
+    assert.equal(4102444800000, server.client:schedule("said").next)
+    assert.equal("active", server.client:schedule("ends").state)
+    assert.matches("start is no time up to the year 9999", server.client:schedules().schedules[4].trouble, 1, true)
+  end)
 end)

@@ -102,6 +102,8 @@ describe("a scheduled job", function()
     local _, _, said = support.moonq("push", "--socket", server.socket, "mail", "{}", "--delay=-5s")
     assert.matches("-5s", said, 1, true)
     for _, args in ipairs({ { how = "snooze", delay = -1 }, { how = "retry_in", delay = -1 },
+      { how = "snooze", delay = "36526d" }, { how = "retry_in", delay = 1e11 },
+      { how = "retry_in", delay = "2932896d" },
       { opts = { delay = -1 } }, { opts = { at = 1e15 } }, { opts = { delay = "-1s" } } }) do
       local poll = client:push("poll", args)
       assert.equal("dead", client:wait(poll).state)

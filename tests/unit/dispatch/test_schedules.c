@@ -359,8 +359,8 @@ static void an_entry_ends_after_its_max_and_its_end(void **state)
     (void)state;
     set(w, "three", "{\"cron\":\"@every 1m\",\"type\":\"a\",\"max\":3}");
     snprintf(definition, sizeof definition,
-             "{\"cron\":\"@every 1m\",\"type\":\"mail.send\",\"start\":%lld,\"end\":%lld}",
-             (long long)(w->wall + 10 * MINUTE), (long long)(w->wall + 12 * MINUTE));
+             "{\"cron\":\"@every 1m\",\"type\":\"mail.send\",\"start\":%.3f,\"end\":%.3f}",
+             (double)(w->wall + 10 * MINUTE) / 1000, (double)(w->wall + 12 * MINUTE) / 1000);
     set(w, "window", definition);
     world_leap(w, HOUR);
     assert_string_equal(ledger(w, "three"), "fired fired fired");
