@@ -133,6 +133,12 @@ void host_wake_error(struct task *task, const char *code, const char *message, b
     host_wake(task, 2);
 }
 
+void host_run_woken(void)
+{
+    if (rt.queue_head)
+        worker_pump();
+}
+
 /* "*": any; "*.example.org": any host below it; otherwise the host itself. */
 static bool host_matches(const char *pattern, struct slice host)
 {

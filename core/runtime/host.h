@@ -42,6 +42,12 @@ void host_wake(struct task *task, int count);
 /* Continues the task with an error { code =, message =, retryable = } raised in the call that waited. */
 void host_wake_error(struct task *task, const char *code, const char *message, bool retryable);
 
+/*
+ * From a callback of the loop, when tasks were woken: lets them go on now. Otherwise they do at the end of the loop's turn,
+ * and what wakes hundreds one after the other makes them march in step.
+ */
+void host_run_woken(void);
+
 /* Raises such an error in the running call. Does not return. */
 int host_raise(lua_State *L, const char *code, bool retryable, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -140,6 +140,11 @@ void worker_job_ended(struct handler *handler);
 void worker_out_of_memory(void);
 /* Compiled code is out of memory and cannot be told: ends the process, at the cost of the job on the CPU. */
 void worker_exhausted(void);
+/*
+ * Runs what can run, for a few milliseconds at most; not from inside a job. True: more is left. The loop does so at the
+ * end of each turn; who wakes tasks one by one calls it too, so that a thousand that wake together do not march in step.
+ */
+bool worker_pump(void);
 int worker_run(void);
 
 /* ---- task.c ---- */

@@ -21,8 +21,8 @@ static ev_io reading, writing;
 static ev_timer beating;
 static ev_prepare before_waiting;
 static ev_idle jobs_wait;
-static mono_ms written_at;
-static bool peeked; /* what has been read while a job was on the CPU waits to be taken in */
+static mono_ms exchanged_at; /* with the server, amid jobs */
+static bool peeked;          /* what has been read while a job was on the CPU waits to be taken in */
 
 /* ---- in ---- */
 
@@ -139,7 +139,6 @@ bool worker_write(bool wait)
         if (!wait_for_room())
             return false;
     }
-    written_at = clock_mono();
     return true;
 }
 
@@ -255,15 +254,25 @@ static void beat(void)
     atomic_store_explicit(&rt.page->memory, rt.meter.used, memory_order_relaxed);
 }
 
-/* Runs what can run. True: more is left, and it is time to look at the socket. */
-static bool pump(void)
+/* Frames go out and come in once a millisecond while jobs run: neither side waits for the end of a burst. */
+static void exchange(mono_ms now)
+{
+    bool due = now > exchanged_at;
+    if (due)
+        exchanged_at = now;
+    if ((due || buf_len(&rt.out) > OUT_SOON_BYTES) && !worker_write(false))
+        stop_now();
+    if (due && !worker_read())
+        stop_now();
+}
+
+bool worker_pump(void)
 {
     mono_ms began = clock_mono();
     unsigned most = rt.recycling ? rt.busy : UINT32_MAX;
     for (unsigned ran = 0; ran < most && task_run_next(); ran++) {
         mono_ms now = clock_mono();
-        if ((buf_len(&rt.out) > OUT_SOON_BYTES || now > written_at) && !worker_write(false))
-            stop_now();
+        exchange(now);
         if (now - began >= TURN_MS)
             return rt.queue_head != NULL;
     }
@@ -275,7 +284,7 @@ static void on_before_waiting(struct ev_loop *loop, ev_prepare *watcher, int eve
     (void)watcher;
     (void)events;
     beat();
-    bool more = pump();
+    bool more = worker_pump();
     if (peeked) { /* the socket will not say again that these are there */
         take_frames();
         more = rt.queue_head != NULL;

@@ -152,6 +152,11 @@ void host_wake(struct task *task, int count)
     ready(task);
 }
 
+/* Each turn of the test's loop does so. */
+void host_run_woken(void)
+{
+}
+
 void host_forget(struct task *task, const void *owner)
 {
     if (task->owner == owner)
