@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -21,17 +22,24 @@
  */
 #define BODIES_MAX_BYTES (256LL << 20)
 
+/* Lines to send. After our own come those that all requests share. */
+struct headers {
+    struct curl_slist *first, *last;
+};
+
 struct http_op {
     struct net_op op;
     struct net_transfer transfer;
     CURLU *url, *proxy;
     char *host, *proxy_host;
     int port, proxy_port;
-    struct curl_slist *headers;
+    struct headers headers;
     struct buf body;
     int64_t body_max;
     CURLcode result;
     bool expired, too_big, full;
+    bool has_method; /* another than GET, or a body: undone before the handle is kept */
+    bool special;    /* options that nobody undoes: the handle is not kept */
     char label
         [LABEL_BYTES]; /* "GET https://host/path", for messages: without a query, which may hold secrets */
 };
@@ -43,18 +51,101 @@ static void http_expired(struct net_op *base);
 static void http_release(struct net_op *base);
 static const struct net_kind http_kind = {"moonq.net.http", http_start, http_expired, http_release};
 
+/* ---- header lines ------------------------------------------------------------------------------------------- */
+
+/*
+ * Sent with every request that does not name them itself. curl would build the same lines from its options, letter by letter,
+ * for each request.
+ */
+static char agent_text[] = "User-Agent: moonq/" MOONQ_VERSION;
+static char accept_text[80];
+static struct curl_slist accept_line = {accept_text, NULL};
+static struct curl_slist agent_line = {agent_text, NULL};
+static struct curl_slist both_lines = {agent_text, &accept_line};
+
+static void headers_add(struct headers *headers, const char *line)
+{
+    struct curl_slist *node = mq_calloc(1, sizeof *node);
+    node->data = mq_strdup(line);
+    if (headers->last)
+        headers->last->next = node;
+    else
+        headers->first = node;
+    headers->last = node;
+}
+
+static void headers_end(struct headers *headers, struct curl_slist *shared)
+{
+    if (headers->last)
+        headers->last->next = shared;
+    else
+        headers->first = shared;
+}
+
+static void headers_release(struct headers *headers)
+{
+    if (headers->last) {
+        headers->last->next = NULL;
+        curl_slist_free_all(headers->first);
+    }
+    *headers = (struct headers){NULL, NULL};
+}
+
+/* What curl can undo, as its option CURLOPT_ACCEPT_ENCODING would say it. */
+static void name_encodings(void)
+{
+    static const struct {
+        int feature;
+        const char *names;
+    } rows[] = {
+        {CURL_VERSION_LIBZ, "deflate, gzip"}, {CURL_VERSION_BROTLI, "br"}, {CURL_VERSION_ZSTD, "zstd"}};
+    const curl_version_info_data *about = curl_version_info(CURLVERSION_NOW);
+    size_t len = (size_t)snprintf(accept_text, sizeof accept_text, "Accept-Encoding:");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (about->features & rows[i].feature)
+            len += (size_t)snprintf(accept_text + len, sizeof accept_text - len, "%s %s",
+                                    strchr(accept_text, ' ') ? "," : "", rows[i].names);
+}
+
+/* ---- the operation ------------------------------------------------------------------------------------------ */
+
+/* Back to what set_lasting left. */
+static void undo_request(struct http_op *op)
+{
+    CURL *easy = op->transfer.easy;
+    if (op->has_method) {
+        net_set(easy, CURLOPT_COPYPOSTFIELDS, NULL);
+        net_set(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)-1);
+        net_set(easy, CURLOPT_CUSTOMREQUEST, NULL);
+        net_set(easy, CURLOPT_NOBODY, 0L);
+        net_set(easy, CURLOPT_HTTPGET, 1L);
+    }
+    net_set(easy, CURLOPT_CURLU, NULL);
+    net_set(easy, CURLOPT_HTTPHEADER, NULL);
+}
+
+static void handle_release(struct http_op *op)
+{
+    if (!op->transfer.easy)
+        return;
+    net_transfer_stop(&op->transfer);
+    op->transfer.keep = !op->special;
+    if (!op->special)
+        undo_request(op);
+    net_transfer_release(&op->transfer);
+}
+
 static void http_release(struct net_op *base)
 {
     struct http_op *op = (struct http_op *)base;
-    net_transfer_release(&op->transfer);
+    handle_release(op);
     curl_url_cleanup(op->url);
     curl_url_cleanup(op->proxy);
     curl_free(op->host);
     curl_free(op->proxy_host);
-    curl_slist_free_all(op->headers);
+    headers_release(&op->headers);
     op->url = op->proxy = NULL;
     op->host = op->proxy_host = NULL;
-    op->headers = NULL;
     bodies_bytes -= (int64_t)buf_len(&op->body);
     buf_release(&op->body);
 }
@@ -96,7 +187,7 @@ static size_t on_body(char *bytes, size_t one, size_t count, void *owner)
     return len;
 }
 
-/* ---- headers ------------------------------------------------------------------------------------------------ */
+/* ---- headers of the handler --------------------------------------------------------------------------------- */
 
 static bool is_token(struct slice text)
 {
@@ -132,7 +223,8 @@ static void check_host_header(lua_State *L, struct http_op *op, struct slice val
 enum {
     HAS_TYPE = 1,
     HAS_ENCODING = 2,
-    HAS_EXPECT = 4
+    HAS_EXPECT = 4,
+    HAS_AGENT = 8
 };
 
 /* Adds one header; answers which of those that curl would add itself it is. */
@@ -154,11 +246,12 @@ static unsigned add_header(lua_State *L, struct http_op *op, struct slice name, 
     buf_printf(&line, value.len ? "%s: %s" : "%s;", name.at,
                value.at); /* "Name;" is curl's way to send none */
     buf_u8(&line, 0);
-    op->headers = curl_slist_append(op->headers, line.at);
+    headers_add(&op->headers, line.at);
     buf_release(&line);
     return slice_is_word(name, "Content-Type")      ? HAS_TYPE
            : slice_is_word(name, "Accept-Encoding") ? HAS_ENCODING
            : slice_is_word(name, "Expect")          ? HAS_EXPECT
+           : slice_is_word(name, "User-Agent")      ? HAS_AGENT
                                                     : 0;
 }
 
@@ -198,6 +291,7 @@ static void set_method(lua_State *L, struct http_op *op, unsigned seen)
     bool has_body = net_option_bytes(L, "body", &body);
     bool wants_body =
         slice_is_word(method, "POST") || slice_is_word(method, "PUT") || slice_is_word(method, "PATCH");
+    op->has_method = has_body || !slice_is_word(method, "GET");
     if (slice_is_word(method, "HEAD")) {
         net_set(easy, CURLOPT_NOBODY, 1L);
         return;
@@ -207,11 +301,9 @@ static void set_method(lua_State *L, struct http_op *op, unsigned seen)
         if (curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, has_body ? body.at : "") != CURLE_OK)
             host_raise(L, "FULL", true, "no memory for a body of %zu bytes", body.len);
         if (!(seen & HAS_TYPE))
-            op->headers =
-                curl_slist_append(op->headers, "Content-Type:"); /* not curl's guess that it is a form */
+            headers_add(&op->headers, "Content-Type:"); /* not curl's guess that it is a form */
         if (!(seen & HAS_EXPECT))
-            op->headers =
-                curl_slist_append(op->headers, "Expect:"); /* a round trip for what is rarely refused */
+            headers_add(&op->headers, "Expect:"); /* a round trip for what is rarely refused */
     }
     if (!slice_is_word(method, has_body || wants_body ? "POST" : "GET"))
         net_set(easy, CURLOPT_CUSTOMREQUEST, method.at);
@@ -222,10 +314,13 @@ static void set_tls(lua_State *L, struct http_op *op)
     CURL *easy = op->transfer.easy;
     struct slice ca;
     if (!net_option_flag(L, "verify", true)) {
+        op->special = true;
         net_set(easy, CURLOPT_SSL_VERIFYPEER, 0L);
         net_set(easy, CURLOPT_SSL_VERIFYHOST, 0L);
     }
-    if (net_option_ca(L, &ca)) {
+    bool is_text = net_option_ca(L, &ca);
+    op->special |= ca.at != NULL;
+    if (is_text) {
         struct curl_blob blob = {(void *)ca.at, ca.len, CURL_BLOB_COPY};
         net_set(easy, CURLOPT_CAINFO_BLOB, &blob);
     } else if (ca.at) {
@@ -233,28 +328,31 @@ static void set_tls(lua_State *L, struct http_op *op)
     }
 }
 
-static void set_version(lua_State *L, struct http_op *op)
+static void set_version(lua_State *L, struct http_op *op, struct slice url)
 {
     lua_getfield(L, 1, "http2");
     const char *how = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     bool off = lua_type(L, -1) == LUA_TBOOLEAN && !lua_toboolean(L, -1);
+    bool shares = !off && (*how || strncasecmp(url.at, "https:", 6) == 0);
     long version = off                         ? CURL_HTTP_VERSION_1_1
                    : strcmp(how, "prior") == 0 ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
                                                : CURL_HTTP_VERSION_2TLS;
     lua_pop(L, 1);
     net_set(op->transfer.easy, CURLOPT_HTTP_VERSION, version);
-    /* Rather wait for a connection that can be shared than open another one beside it. */
-    net_set(op->transfer.easy, CURLOPT_PIPEWAIT, off ? 0L : 1L);
+    /* Rather wait whether a connection that is being opened can be shared than open another one beside it. */
+    net_set(op->transfer.easy, CURLOPT_PIPEWAIT, shares ? 1L : 0L);
 }
 
 static void set_auth(lua_State *L, struct http_op *op)
 {
     struct slice name, password;
     if (net_option_text(L, "username", &name)) {
+        op->special = true;
         net_set(op->transfer.easy, CURLOPT_USERNAME, name.at);
         net_set(op->transfer.easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
     }
-    if (net_option_text(L, "password", &password))
+    op->special |= net_option_text(L, "password", &password);
+    if (password.at)
         net_set(op->transfer.easy, CURLOPT_PASSWORD, password.at);
 }
 
@@ -267,6 +365,9 @@ static void set_proxy(lua_State *L, struct http_op *op)
     if (op->transfer.public_only)
         host_raise(L, "BADARG", false,
                    "public_only cannot be kept through a proxy, which looks the name up itself");
+    op->special = true;
+    net_set(op->transfer.easy, CURLOPT_USERAGENT,
+            agent_text + sizeof "User-Agent:"); /* to the proxy itself */
     net_url_open(L, "http", schemes, proxy, (void **)&op->proxy, &op->proxy_host, &op->proxy_port);
     net_set(op->transfer.easy, CURLOPT_PROXY, proxy.at);
     net_set(op->transfer.easy, CURLOPT_NOPROXY, "");
@@ -284,7 +385,7 @@ static void set_limits(lua_State *L, struct http_op *op)
     net_set(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)op->body_max);
 }
 
-static void set_url(lua_State *L, struct http_op *op)
+static struct slice set_url(lua_State *L, struct http_op *op)
 {
     static const char *const schemes[2] = {"http", "https"};
     struct slice url, method;
@@ -294,6 +395,32 @@ static void set_url(lua_State *L, struct http_op *op)
         host_raise(L, "BADARG", false, "'%.50s' is not an HTTP method", method.at ? method.at : "");
     snprintf(op->label, sizeof op->label, "%.20s %.*s", method.at, (int)strcspn(url.at, "?#"), url.at);
     net_url_open(L, "http", schemes, url, (void **)&op->url, &op->host, &op->port);
+    return url;
+}
+
+/* For a handle that is kept from request to request: what undo_request leaves. */
+static void set_lasting(CURL *easy)
+{
+    net_set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    net_set(easy, CURLOPT_WRITEFUNCTION, on_body);
+    net_set(easy, CURLOPT_ACCEPT_ENCODING, ""); /* all that curl can undo */
+    if (!*accept_text)
+        name_encodings();
+}
+
+static void set_headers(lua_State *L, struct http_op *op)
+{
+    unsigned seen = read_headers(L, op);
+    if (seen & HAS_ENCODING) {
+        op->special = true;
+        net_set(op->transfer.easy, CURLOPT_ACCEPT_ENCODING, NULL);
+    }
+    set_method(L, op, seen);
+    headers_end(&op->headers, (seen & HAS_AGENT) == 0 && (seen & HAS_ENCODING) == 0 ? &both_lines
+                              : (seen & HAS_AGENT) == 0                             ? &agent_line
+                              : (seen & HAS_ENCODING) == 0                          ? &accept_line
+                                                                                    : NULL);
+    net_set(op->transfer.easy, CURLOPT_HTTPHEADER, op->headers.first);
 }
 
 int http_request(lua_State *L)
@@ -301,27 +428,22 @@ int http_request(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     net_task(L);
     struct http_op *op = net_op_new(L, &http_kind, sizeof *op);
-    set_url(L, op);
-    net_transfer_init(&op->transfer, http_done);
+    struct slice url = set_url(L, op);
+    bool kept = net_transfer_init_kept(&op->transfer, http_done);
     CURL *easy = op->transfer.easy;
+    if (!kept)
+        set_lasting(easy);
     op->transfer.public_only = net_option_flag(L, "public_only", false);
+    net_set(easy, CURLOPT_URL, url.at); /* or curl would put the text together from its parts again */
     net_set(easy, CURLOPT_CURLU, op->url);
-    net_set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    net_set(easy, CURLOPT_USERAGENT, "moonq/" MOONQ_VERSION);
-    net_set(easy, CURLOPT_WRITEFUNCTION, on_body);
     net_set(easy, CURLOPT_WRITEDATA, (void *)op);
-    unsigned seen = read_headers(L, op);
-    if (!(seen & HAS_ENCODING))
-        net_set(easy, CURLOPT_ACCEPT_ENCODING, ""); /* all that curl can undo */
-    set_version(L, op);
+    set_version(L, op, url);
     set_auth(L, op);
     set_proxy(L, op);
     set_limits(L, op);
     /* Last what copies: a handler that gives wrong options again and again must not leave copies behind. */
     set_tls(L, op);
-    set_method(L, op, seen);
-    if (op->headers)
-        net_set(easy, CURLOPT_HTTPHEADER, op->headers);
+    set_headers(L, op);
     lua_pushnumber(L, (double)op->op.timeout_ms / 1000);
     return 2;
 }

@@ -12,16 +12,21 @@
 #include <utlist.h>
 
 #include "base/alloc.h"
-#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "runtime/host.h"
+#include "runtime/net_public.h"
 
 /* curl keeps an address for 60 s; we trust that a little less, so that nobody waits for us and then for curl. */
 #define NAME_KNOWN_MS     50000
 #define HOSTS_MAX         1024 /* names remembered; more are forgotten when nobody waits for them */
-#define SPARE_EASY_MAX    256  /* a handle is 6 KiB; more than this at once is rare */
+#define SPARE_EASY_MAX    1024 /* a handle is 6 KiB */
 #define CONNECTIONS_LEAST 16
+/*
+ * For each request curl walks through all connections to its host, so with one multi 500 handlers made it look at 250 of them.
+ */
+#define POOL_TRANSFERS 64
+#define POOLS_MAX      128
 
 struct net_host {
     char *key; /* "host:port" */
@@ -33,26 +38,56 @@ struct net_host {
     UT_hash_handle hh;
 };
 
+/*
+ * A socket that curl waits for. That of a connection stays registered between two requests: telling epoll is a system call,
+ * and the next request on it mostly follows at once.
+ */
 struct net_socket {
     ev_io io;
+    struct net_pool *pool;
+    bool wanted; /* curl wants to hear of it */
+    bool
+        settled; /* its connection is made: from now on curl closes it by on_close_socket and not otherwise */
+};
+
+struct spares {
+    CURL *easy[SPARE_EASY_MAX];
+    unsigned count;
+};
+
+/* One CURLM. The first that is not full takes a transfer, so few transfers share one, and its idle connections. */
+struct net_pool {
+    CURLM *curl;
+    ev_timer timer;
+    mono_ms armed; /* when it comes, if it is active */
+    mono_ms due;   /* when curl wants to be called; MONO_NEVER: not */
+    unsigned transfers;
+    struct net_transfer *ended; /* utlist DL: `done` is to be called */
+    bool sending;               /* inside send_at_once */
 };
 
 static struct {
-    CURLM *curl; /* NULL until the first transfer */
-    ev_timer timer;
+    struct net_pool *pools[POOLS_MAX];
+    unsigned pool_count, pools_most;
+    CURLSH *share; /* names that were looked up */
     struct net_host *hosts;
-    unsigned answered; /* hosts whose waiters may go */
-    CURL *spare[SPARE_EASY_MAX];
-    unsigned spares;
+    unsigned answered;           /* hosts whose waiters may go */
+    struct net_socket **sockets; /* by descriptor */
+    int socket_count;
+    struct spares blank, kept; /* `kept`: with the lasting options of whoever keeps them */
     bool global;
 } net;
 
 /* ---- names -------------------------------------------------------------------------------------------------- */
 
-static void run_transfer(struct net_transfer *transfer)
+static struct net_pool *pool_choose(void);
+
+static void add_transfer(struct net_transfer *transfer, struct net_pool *pool)
 {
     transfer->state = TRANSFER_RUNNING;
-    CURLMcode code = curl_multi_add_handle(net.curl, transfer->easy);
+    transfer->pool = pool;
+    pool->transfers++;
+    CURLMcode code = curl_multi_add_handle(pool->curl, transfer->easy);
     if (code != CURLM_OK)
         mq_bug("curl refused a transfer: %s", curl_multi_strerror(code));
 }
@@ -104,7 +139,7 @@ static bool is_address(struct slice name)
 static void first_goes(struct net_host *host, struct net_transfer *transfer)
 {
     host->first = transfer;
-    run_transfer(transfer);
+    add_transfer(transfer, pool_choose());
 }
 
 /* The first is gone without an answer to the question: the next one asks. */
@@ -122,7 +157,7 @@ static void all_go(struct net_host *host)
     struct net_transfer *transfer, *next;
     DL_FOREACH_SAFE (host->waiting, transfer, next) {
         DL_DELETE(host->waiting, transfer);
-        run_transfer(transfer);
+        add_transfer(transfer, pool_choose());
     }
 }
 
@@ -154,81 +189,78 @@ static void release_waiters(void)
     }
 }
 
-/* ---- which addresses ---------------------------------------------------------------------------------------- */
+/* ---- sockets ------------------------------------------------------------------------------------------------ */
 
-struct range {
-    uint32_t net, mask;
-};
+static void on_socket_event(struct ev_loop *loop, ev_io *io, int events);
 
-/* What is not the public internet: RFC 6890's registry, and multicast. */
-static const struct range private_v4[] = {
-    {0x00000000, 0xff000000}, /* 0.0.0.0/8 this network */
-    {0x0a000000, 0xff000000}, /* 10.0.0.0/8 private */
-    {0x64400000, 0xffc00000}, /* 100.64.0.0/10 shared */
-    {0x7f000000, 0xff000000}, /* 127.0.0.0/8 loopback */
-    {0xa9fe0000, 0xffff0000}, /* 169.254.0.0/16 link-local, where clouds keep their credentials */
-    {0xac100000, 0xfff00000}, /* 172.16.0.0/12 private */
-    {0xc0000000, 0xffffff00}, /* 192.0.0.0/24 protocol assignments */
-    {0xc0a80000, 0xffff0000}, /* 192.168.0.0/16 private */
-    {0xc6120000, 0xfffe0000}, /* 198.18.0.0/15 benchmarks */
-    {0xe0000000, 0xe0000000}, /* 224.0.0.0/3 multicast, reserved, broadcast */
-};
-
-static bool v4_is_public(uint32_t address)
+static struct net_socket *socket_ensure(int fd)
 {
-    for (size_t i = 0; i < sizeof private_v4 / sizeof *private_v4; i++)
-        if ((address & private_v4[i].mask) == private_v4[i].net)
-            return false;
-    return true;
+    if (fd >= net.socket_count) {
+        int count = fd < 64 ? 128 : fd * 2;
+        net.sockets = mq_realloc(net.sockets, (size_t)count * sizeof *net.sockets);
+        memset(net.sockets + net.socket_count, 0, (size_t)(count - net.socket_count) * sizeof *net.sockets);
+        net.socket_count = count;
+    }
+    if (!net.sockets[fd]) {
+        net.sockets[fd] = mq_calloc(1, sizeof **net.sockets);
+        ev_io_init(&net.sockets[fd]->io, on_socket_event, fd, 0);
+    }
+    return net.sockets[fd];
 }
 
-static bool v6_is_public(const struct in6_addr *address)
+/* Before its descriptor is closed: the next file of that number is another one. */
+static void socket_forget(int fd)
 {
-    const uint8_t *b = address->s6_addr;
-    static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};
-    if (IN6_IS_ADDR_V4MAPPED(address) || memcmp(b, nat64, sizeof nat64) == 0)
-        return v4_is_public(be32_get(b + 12));
-    if (b[0] == 0x20 && b[1] == 0x02) /* 6to4 carries an IPv4 address */
-        return v4_is_public(be32_get(b + 2));
-    return (b[0] & 0xe0) == 0x20; /* 2000::/3 is all that is given out */
+    struct net_socket *socket = fd < net.socket_count ? net.sockets[fd] : NULL;
+    if (!socket)
+        return;
+    ev_io_stop(host_loop(), &socket->io);
+    free(socket);
+    net.sockets[fd] = NULL;
 }
 
-static bool address_is_public(const struct sockaddr *address)
-{
-    if (address->sa_family == AF_INET)
-        return v4_is_public(ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr));
-    if (address->sa_family == AF_INET6)
-        return v6_is_public(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
-    return false;
-}
+/* ---- connections -------------------------------------------------------------------------------------------- */
 
 static curl_socket_t on_open_socket(void *owner, curlsocktype purpose, struct curl_sockaddr *address)
 {
     struct net_transfer *transfer = owner;
     (void)purpose;
     name_known(transfer);
-    if (transfer->public_only && !address_is_public(&address->addr)) {
+    if (transfer->public_only && !net_address_is_public(&address->addr)) {
         transfer->refused = true;
         return CURL_SOCKET_BAD;
     }
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    transfer->fd = fd;
+    transfer->fds++;
+    return fd;
+}
+
+static int on_close_socket(void *owner, curl_socket_t fd)
+{
+    (void)owner;
+    socket_forget(fd);
+    return close(fd);
+}
+
+/* Of several that were tried at once we do not know which one became the connection. */
+static void socket_settle(struct net_transfer *transfer)
+{
+    if (transfer->fds == 1)
+        socket_ensure(transfer->fd)->settled = true;
+    transfer->fds = 0;
 }
 
 /* The connection is there, new or reused: also a reused one must lead to a public address. */
 static int on_before_request(void *owner, char *remote, char *local, int remote_port, int local_port)
 {
     struct net_transfer *transfer = owner;
-    struct in_addr v4;
-    struct in6_addr v6;
     (void)local, (void)remote_port, (void)local_port;
     name_known(transfer);
-    if (transfer->public_only) {
-        bool is_public = (inet_pton(AF_INET, remote, &v4) == 1 && v4_is_public(ntohl(v4.s_addr))) ||
-                         (inet_pton(AF_INET6, remote, &v6) == 1 && v6_is_public(&v6));
-        if (!is_public) {
-            transfer->refused = true;
-            return CURL_PREREQFUNC_ABORT;
-        }
+    socket_settle(transfer);
+    if (transfer->public_only && !net_text_is_public(remote)) {
+        transfer->refused = true;
+        return CURL_PREREQFUNC_ABORT;
     }
     return CURL_PREREQFUNC_OK;
 }
@@ -273,19 +305,32 @@ static void transfer_finished(struct net_transfer *transfer, CURLcode result)
     transfer->done(transfer, result);
 }
 
-/* `done` may start and stop transfers, so each message is read anew. */
-static void after_turn(void)
+/* Takes from curl who has ended. */
+static void collect_ended(struct net_pool *pool)
 {
     CURLMsg *message;
     int left;
-    release_waiters();
-    while (net.curl && (message = curl_multi_info_read(net.curl, &left))) {
+    while ((message = curl_multi_info_read(pool->curl, &left))) {
         struct net_transfer *transfer = NULL;
         if (message->msg != CURLMSG_DONE)
             continue;
-        CURLcode result = message->data.result;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
-        transfer_finished(transfer, result);
+        transfer->state = TRANSFER_ENDED;
+        transfer->result = message->data.result;
+        DL_APPEND(pool->ended, transfer);
+    }
+}
+
+/* `done` may start and stop transfers, so the list is looked at anew each time. */
+static void after_turn(struct net_pool *pool)
+{
+    struct net_transfer *transfer;
+    release_waiters();
+    collect_ended(pool);
+    while ((transfer = pool->ended)) {
+        DL_DELETE(pool->ended, transfer);
+        transfer->state = TRANSFER_RUNNING; /* in curl's hands until it is stopped */
+        transfer_finished(transfer, transfer->result);
     }
 }
 
@@ -293,54 +338,110 @@ static void on_socket_event(struct ev_loop *loop, ev_io *io, int events)
 {
     int running;
     int mask = (events & EV_READ ? CURL_CSELECT_IN : 0) | (events & EV_WRITE ? CURL_CSELECT_OUT : 0);
-    (void)loop;
-    curl_multi_socket_action(net.curl, io->fd, mask, &running);
-    after_turn();
+    struct net_socket *socket = net.sockets[io->fd];
+    struct net_pool *pool = socket->pool;
+    if (!socket->wanted) { /* the other side hung up: curl sees that when it takes the connection */
+        ev_io_stop(loop, io);
+        return;
+    }
+    curl_multi_socket_action(pool->curl, io->fd, mask, &running);
+    after_turn(pool);
+    host_run_woken();
+}
+
+/* The loop's idea of the time may be old, so the timer may come early: then it is set again. */
+static void timer_arm(struct net_pool *pool)
+{
+    mono_ms now = clock_mono(), left = pool->due > now ? pool->due - now : 0;
+    pool->armed = pool->due;
+    ev_timer_stop(host_loop(), &pool->timer);
+    ev_timer_set(&pool->timer, (double)left / 1000, 0);
+    ev_timer_start(host_loop(), &pool->timer);
+}
+
+static void timer_arm_if_late(struct net_pool *pool)
+{
+    if (pool->due != MONO_NEVER && !(ev_is_active(&pool->timer) && pool->armed <= pool->due))
+        timer_arm(pool);
+}
+
+/* Lets curl do what is due, among that what was added just now. */
+static void call_due(struct net_pool *pool)
+{
+    int running;
+    pool->due = MONO_NEVER; /* curl tells the next moment, but not that there is none */
+    curl_multi_socket_action(pool->curl, CURL_SOCKET_TIMEOUT, 0, &running);
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
-    int running;
-    (void)loop, (void)timer, (void)events;
-    curl_multi_socket_action(net.curl, CURL_SOCKET_TIMEOUT, 0, &running);
-    after_turn();
+    struct net_pool *pool = timer->data;
+    (void)loop, (void)events;
+    if (pool->due != MONO_NEVER && pool->due > clock_mono()) {
+        timer_arm(pool);
+    } else if (pool->due != MONO_NEVER) {
+        call_due(pool);
+        after_turn(pool);
+        host_run_woken();
+    }
 }
 
 /* curl wants to know of other events on this socket, or of none. */
-static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *pool, void *known)
+static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *owner, void *known)
 {
-    struct net_socket *socket = known;
+    struct net_socket *socket = socket_ensure(fd);
     struct ev_loop *loop = host_loop();
-    (void)easy, (void)pool;
-    if (what == CURL_POLL_REMOVE) {
-        if (socket) {
-            ev_io_stop(loop, &socket->io);
-            free(socket);
-        }
+    int events = (what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0);
+    (void)easy, (void)known;
+    socket->pool = owner;
+    socket->wanted = what != CURL_POLL_REMOVE;
+    if (!socket->wanted) {
+        if (!socket->settled)
+            socket_forget(fd);
         return 0;
     }
-    if (!socket) {
-        socket = mq_calloc(1, sizeof *socket);
-        ev_init(&socket->io, on_socket_event);
-        curl_multi_assign(net.curl, fd, socket);
-    }
+    if (ev_is_active(&socket->io) && (socket->io.events & (EV_READ | EV_WRITE)) == events)
+        return 0;
     ev_io_stop(loop, &socket->io);
-    ev_io_set(&socket->io, fd, (what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0));
+    ev_io_set(&socket->io, fd, events);
     ev_io_start(loop, &socket->io);
     return 0;
 }
 
-static int on_timer_wish(CURLM *curl, long timeout_ms, void *pool)
+/*
+ * Each transfer has a deadline, so the first of them changes with nearly every transfer. A timer that comes too early is
+ * cheaper than one that is moved each time.
+ */
+static int on_timer_wish(CURLM *curl, long timeout_ms, void *owner)
 {
-    struct ev_loop *loop = host_loop();
-    (void)curl, (void)pool;
-    ev_timer_stop(loop, &net.timer);
-    if (timeout_ms >= 0) {
-        ev_now_update(loop); /* a handler may have computed for long since the loop last looked */
-        ev_timer_set(&net.timer, (double)timeout_ms / 1000, 0);
-        ev_timer_start(loop, &net.timer);
-    }
+    struct net_pool *pool = owner;
+    (void)curl;
+    pool->due = timeout_ms < 0 ? MONO_NEVER : clock_mono() + timeout_ms;
+    if (!pool->sending)
+        timer_arm_if_late(pool);
     return 0;
+}
+
+/* ---- spare handles ------------------------------------------------------------------------------------------ */
+
+static CURL *spares_take(struct spares *spares)
+{
+    return spares->count ? spares->easy[--spares->count] : NULL;
+}
+
+static bool spares_add(struct spares *spares, CURL *easy)
+{
+    if (!net.share || spares->count == SPARE_EASY_MAX)
+        return false;
+    spares->easy[spares->count++] = easy;
+    return true;
+}
+
+static void spares_release(struct spares *spares)
+{
+    CURL *easy;
+    while ((easy = spares_take(spares)))
+        curl_easy_cleanup(easy);
 }
 
 /* ---- start and end ------------------------------------------------------------------------------------------ */
@@ -357,19 +458,57 @@ static long connections_max(void)
 
 static void multi_open(void)
 {
-    if (net.curl)
+    if (net.share)
         return;
     net_multi_prepare();
-    net.curl = curl_multi_init();
-    if (!net.curl)
-        mq_bug("curl_multi_init failed");
+    net.share = curl_share_init();
+    if (!net.share || curl_share_setopt(net.share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS) != CURLSHE_OK)
+        mq_bug("curl_share_init failed");
+    long most = connections_max() / POOL_TRANSFERS;
+    net.pools_most = most < 1 ? 1 : most > POOLS_MAX ? POOLS_MAX : (unsigned)most;
+}
+
+static struct net_pool *pool_open(void)
+{
+    struct net_pool *pool = mq_calloc(1, sizeof *pool);
     long most = connections_max();
-    curl_multi_setopt(net.curl, CURLMOPT_SOCKETFUNCTION, on_socket_wish);
-    curl_multi_setopt(net.curl, CURLMOPT_TIMERFUNCTION, on_timer_wish);
-    curl_multi_setopt(net.curl, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-    curl_multi_setopt(net.curl, CURLMOPT_MAX_TOTAL_CONNECTIONS, most);
-    curl_multi_setopt(net.curl, CURLMOPT_MAXCONNECTS, most); /* counts those in use too */
-    ev_init(&net.timer, on_timer);
+    pool->curl = curl_multi_init();
+    if (!pool->curl)
+        mq_bug("curl_multi_init failed");
+    if (most > POOL_TRANSFERS)
+        most = POOL_TRANSFERS;
+    curl_multi_setopt(pool->curl, CURLMOPT_SOCKETFUNCTION, on_socket_wish);
+    curl_multi_setopt(pool->curl, CURLMOPT_SOCKETDATA, (void *)pool);
+    curl_multi_setopt(pool->curl, CURLMOPT_TIMERFUNCTION, on_timer_wish);
+    curl_multi_setopt(pool->curl, CURLMOPT_TIMERDATA, (void *)pool);
+    curl_multi_setopt(pool->curl, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    curl_multi_setopt(pool->curl, CURLMOPT_MAX_TOTAL_CONNECTIONS, most);
+    curl_multi_setopt(pool->curl, CURLMOPT_MAXCONNECTS, most); /* counts those in use too */
+    ev_init(&pool->timer, on_timer);
+    pool->timer.data = pool;
+    pool->due = MONO_NEVER;
+    net.pools[net.pool_count++] = pool;
+    return pool;
+}
+
+/* All full, and there may be no more connections: then one takes more, and lets them wait. */
+static struct net_pool *pool_choose(void)
+{
+    struct net_pool *least = NULL;
+    for (unsigned i = 0; i < net.pool_count; i++) {
+        if (net.pools[i]->transfers < POOL_TRANSFERS)
+            return net.pools[i];
+        if (!least || net.pools[i]->transfers < least->transfers)
+            least = net.pools[i];
+    }
+    return net.pool_count < net.pools_most ? pool_open() : least;
+}
+
+static void pool_close(struct net_pool *pool)
+{
+    curl_multi_cleanup(pool->curl);
+    ev_timer_stop(host_loop(), &pool->timer);
+    free(pool);
 }
 
 void net_multi_prepare(void)
@@ -385,58 +524,109 @@ void net_multi_prepare(void)
 
 void net_multi_stop(void)
 {
-    while (net.spares)
-        curl_easy_cleanup(net.spare[--net.spares]);
-    if (net.curl) {
-        curl_multi_cleanup(net.curl);
-        ev_timer_stop(host_loop(), &net.timer);
-        net.curl = NULL;
-    }
+    spares_release(&net.blank);
+    spares_release(&net.kept);
+    while (net.pool_count)
+        pool_close(net.pools[--net.pool_count]);
+    curl_share_cleanup(net.share);
+    net.share = NULL;
+    for (int fd = 0; fd < net.socket_count; fd++)
+        socket_forget(fd);
+    free(net.sockets);
+    net.sockets = NULL;
+    net.socket_count = 0;
     forget_hosts();
 }
 
 /* ---- transfers ---------------------------------------------------------------------------------------------- */
 
-void net_transfer_init(struct net_transfer *transfer, void (*done)(struct net_transfer *, CURLcode))
+/* What holds for every transfer. */
+static void set_lasting(CURL *easy)
 {
-    multi_open();
-    *transfer = (struct net_transfer){.done = done};
-    CURL *easy = net.spares ? net.spare[--net.spares] : curl_easy_init();
-    if (!easy)
-        mq_bug("curl_easy_init failed");
-    transfer->easy = easy;
-    net_set(easy, CURLOPT_PRIVATE, (void *)transfer);
-    net_set(easy, CURLOPT_ERRORBUFFER, transfer->reason);
+    net_set(easy, CURLOPT_SHARE, net.share);
     net_set(easy, CURLOPT_NOSIGNAL, 1L);
     /* Without it, giving up while a name is looked up would wait for the lookup's thread, and block the loop. */
     net_set(easy, CURLOPT_QUICK_EXIT, 1L);
     net_set(easy, CURLOPT_PROXY,
             ""); /* http_proxy and the like in the environment lead past the allow list */
     net_set(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-    net_set(easy, CURLOPT_OPENSOCKETDATA, (void *)transfer);
+    net_set(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
     net_set(easy, CURLOPT_PREREQFUNCTION, on_before_request);
+}
+
+static void transfer_init(struct net_transfer *transfer, void (*done)(struct net_transfer *, CURLcode),
+                          CURL *easy)
+{
+    *transfer = (struct net_transfer){.done = done, .easy = easy};
+    net_set(easy, CURLOPT_PRIVATE, (void *)transfer);
+    net_set(easy, CURLOPT_ERRORBUFFER, transfer->reason);
+    net_set(easy, CURLOPT_OPENSOCKETDATA, (void *)transfer);
     net_set(easy, CURLOPT_PREREQDATA, (void *)transfer);
+}
+
+void net_transfer_init(struct net_transfer *transfer, void (*done)(struct net_transfer *, CURLcode))
+{
+    multi_open();
+    CURL *easy = spares_take(&net.blank);
+    if (!easy)
+        easy = curl_easy_init();
+    if (!easy)
+        mq_bug("curl_easy_init failed");
+    set_lasting(easy);
+    transfer_init(transfer, done, easy);
+}
+
+bool net_transfer_init_kept(struct net_transfer *transfer, void (*done)(struct net_transfer *, CURLcode))
+{
+    CURL *easy = spares_take(&net.kept);
+    if (easy)
+        transfer_init(transfer, done, easy);
+    else
+        net_transfer_init(transfer, done);
+    return easy != NULL;
+}
+
+/*
+ * Otherwise what was added waits for curl's timer, in the loop's next turn, together with all that was added by then. Who
+ * ends meanwhile is told by the timer: our caller expects no `done`.
+ */
+static void send_at_once(struct net_transfer *transfer)
+{
+    struct net_pool *pool = pool_choose();
+    pool->sending = true;
+    add_transfer(transfer, pool);
+    call_due(pool);
+    release_waiters();
+    collect_ended(pool);
+    pool->sending = false;
+    if (pool->ended)
+        pool->due = clock_mono();
+    timer_arm_if_late(pool);
 }
 
 void net_transfer_start(struct net_transfer *transfer, struct slice name, int port)
 {
     mq_must(transfer->state == TRANSFER_IDLE);
     transfer->reason[0] = 0;
-    transfer->host = NULL;
-    if (is_address(name)) {
-        run_transfer(transfer);
-        return;
-    }
-    struct net_host *host = host_ensure(name, port);
-    transfer->host = host;
-    if (host->first) {
+    transfer->host = is_address(name) ? NULL : host_ensure(name, port);
+    struct net_host *host = transfer->host;
+    if (host && host->first) {
         transfer->state = TRANSFER_WAITING;
         DL_APPEND(host->waiting, transfer);
-    } else if (host->known_until > clock_mono()) {
-        run_transfer(transfer);
-    } else {
-        first_goes(host, transfer);
+        return;
     }
+    if (host && host->known_until <= clock_mono())
+        host->first = transfer;
+    send_at_once(transfer);
+}
+
+static void transfer_remove(struct net_transfer *transfer)
+{
+    if (transfer->state == TRANSFER_ENDED)
+        DL_DELETE(transfer->pool->ended, transfer);
+    curl_multi_remove_handle(transfer->pool->curl, transfer->easy);
+    transfer->pool->transfers--;
+    transfer->pool = NULL;
 }
 
 void net_transfer_stop(struct net_transfer *transfer)
@@ -444,8 +634,8 @@ void net_transfer_stop(struct net_transfer *transfer)
     struct net_host *host = transfer->host;
     if (transfer->state == TRANSFER_WAITING)
         DL_DELETE(host->waiting, transfer);
-    else if (transfer->state == TRANSFER_RUNNING)
-        curl_multi_remove_handle(net.curl, transfer->easy);
+    else if (transfer->state != TRANSFER_IDLE)
+        transfer_remove(transfer);
     transfer->state = TRANSFER_IDLE;
     transfer->host = NULL;
     if (host && host->first == transfer) {
@@ -459,12 +649,12 @@ void net_transfer_release(struct net_transfer *transfer)
     if (!transfer->easy)
         return;
     net_transfer_stop(transfer);
-    if (net.curl && net.spares < SPARE_EASY_MAX) {
+    if (transfer->keep)
+        net_set(transfer->easy, CURLOPT_ERRORBUFFER, NULL);
+    else
         curl_easy_reset(transfer->easy);
-        net.spare[net.spares++] = transfer->easy;
-    } else {
+    if (!spares_add(transfer->keep ? &net.kept : &net.blank, transfer->easy))
         curl_easy_cleanup(transfer->easy);
-    }
     transfer->easy = NULL;
 }
 

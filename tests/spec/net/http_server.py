@@ -67,6 +67,8 @@ async def answer(method, target, headers, body, connection, writer):
                      [("Content-Encoding", "gzip"), ("X-Accept", headers.get("accept-encoding", ""))])
     if path == "/half":
         return reply(200, b"half", [("Content-Length", "1000")], length=False) + b""
+    if path == "/leave":
+        return reply(200, b"bye")  # and closes, without having said so
     if path == "/headers":
         return reply(200, b"", [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Mixed-Case", "yes")])
     if path == "/stats":
@@ -101,7 +103,7 @@ async def on_connection(reader, writer):
                 break
             writer.write(out)
             await writer.drain()
-            if target.startswith("/half"):
+            if target.startswith(("/half", "/leave")):
                 break
     except (asyncio.IncompleteReadError, ConnectionError):
         pass

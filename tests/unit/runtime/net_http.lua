@@ -62,6 +62,60 @@ test("sends large bodies", function()
   equal(#body, #http.post(base .. "/echo", { body = body }).json.body)
 end)
 
+test("leaves nothing of a request to the next one", function()
+  local first = http.get(base .. "/echo").json.headers
+  contains("gzip", first["accept-encoding"])
+  contains("moonq/", first["user-agent"])
+  local others = {
+    { "POST", { json = { 1 }, headers = { ["X-Mine"] = "1" } } },
+    { "PUT", { body = "raw" } },
+    { "HEAD" },
+    { "DELETE" },
+    { "GET", { body = "x", auth = { basic = { "name", "password" } } } },
+    { "GET", { headers = { ["Accept-Encoding"] = "identity", ["User-Agent"] = "me" }, max_bytes = 5000 } },
+    { "GET", { headers = { ["User-Agent"] = "me" }, http2 = false, verify = false } },
+    { "POST", { form = { a = 1 }, auth = { bearer = "token" } } },
+  }
+  for _, other in ipairs(others) do
+    http.request(other[1], base .. "/echo", other[2])
+    raises("BADARG", http.request, other[1], base .. "/echo", { headers = { ["X-Mine"] = "a\nb" }, body = "x" })
+    local echo = http.get(base .. "/echo").json
+    equal("GET", echo.method)
+    equal("", echo.body)
+    for name, value in pairs(echo.headers) do
+      equal(first[name], value)
+    end
+    for name, value in pairs(first) do
+      equal(value, echo.headers[name])
+    end
+  end
+end)
+
+test("a header of the handler's takes the place of ours", function()
+  local sent = http.get(base .. "/echo", { headers = { ["User-Agent"] = "me" } }).json.headers
+  equal("me", sent["user-agent"])
+  contains("gzip", sent["accept-encoding"])
+  sent = http.get(base .. "/echo", { headers = { ["Accept-Encoding"] = "identity" } }).json.headers
+  equal("identity", sent["accept-encoding"])
+  contains("moonq/", sent["user-agent"])
+  sent = http.get(base .. "/echo", { headers = { ["accept-encoding"] = "x", ["user-agent"] = "me" } }).json.headers
+  equal("x me", sent["accept-encoding"] .. " " .. sent["user-agent"])
+end)
+
+test("connections that the other side closed between requests are not missed", function()
+  for _ = 1, 5 do
+    local list = {}
+    for i = 1, 20 do
+      list[i] = function()
+        equal("bye", http.get(base .. "/leave").body)
+        t.sleep(0.01 * (i % 3))
+        equal(200, http.get(base .. "/echo").status)
+      end
+    end
+    equal(0, #together(list))
+  end
+end)
+
 test("adds the query in a fixed order", function()
   local query = http.get(base .. "/echo?z=0#part", { query = { b = { 1, 2 }, a = "ä&", c = true } }).json.query
   local flat = {}
