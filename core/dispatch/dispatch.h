@@ -179,6 +179,8 @@ struct args_request {
 
 /* Why an entry does not fire; NULL: it may. */
 const char *dispatch_schedule_trouble(struct dispatch *d, struct slice name);
+/* Nothing will come of it any more, as it stands: its end or its max is reached, or its expression has no moment left. */
+bool dispatch_schedule_is_over(struct dispatch *d, const struct schedule_view *view);
 /* Entries of the file that were never good: the store does not have them. False past the last. */
 bool dispatch_schedule_broken(struct dispatch *d, unsigned index, struct slice *name, const char **why);
 /* Its next moments, *count at most; answers how many there are. NOTFOUND, SCRIPT. */

@@ -189,6 +189,8 @@ void entry_learn(struct dispatch *d, const struct schedule_view *view)
     entry->since = view->since;
     entry->planned = view->planned;
     entry->last = view->last;
+    if (entry->ended || entry->planned != WALL_NEVER || entry->last >= entry->boot)
+        entry->boot = 0;
     if (other) { /* what was true of the moments of before is not any more */
         entry->waiting_since = 0;
         if (entry->waiter.of)
@@ -202,7 +204,7 @@ void entry_learn(struct dispatch *d, const struct schedule_view *view)
 
 void entry_arrange(struct entry *entry)
 {
-    wall_ms due = entry->paused ? entry->pause_until : entry->planned;
+    wall_ms due = entry->paused ? entry->pause_until : entry->boot ? entry->d->wall : entry->planned;
     bool out = entry->busy || entry->trouble || entry->ended || !entry->stored || entry->waiter.of ||
                entry->rests || !entry->definition;
     agenda_put(entry->d, entry, out ? WALL_NEVER : due);
@@ -220,11 +222,16 @@ void entry_rest(struct entry *entry, const char *why)
     entry_arrange(entry);
 }
 
+wall_ms entry_moment(const struct entry *entry)
+{
+    return entry->boot ? entry->boot : entry->planned;
+}
+
 struct standing entry_standing(const struct entry *entry)
 {
     const struct schedules *s = &entry->d->schedules;
     return (struct standing){.since = entry->since,
-                             .planned = entry->planned,
+                             .planned = entry_moment(entry),
                              .fired = entry->fired,
                              .waiting_since = entry->waiting_since,
                              .step_from = s->step_from,

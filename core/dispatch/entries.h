@@ -37,6 +37,7 @@ struct entry {
     /* only here */
     bool busy;      /* a change of it is under way */
     bool named;     /* by the file that is being applied */
+    wall_ms boot;   /* of @reboot: this start of the server, as a moment that is not decided yet; 0 */
     unsigned place; /* in the agenda, from 1; 0: it is not there */
     wall_ms due;
     job_id asked_again;    /* the job before, once it is waited for: it may have ended in between */
@@ -61,6 +62,8 @@ void entry_set_trouble(struct entry *entry, const char *text);
 void entry_arrange(struct entry *entry);
 void entry_rest(struct entry *entry, const char *why);
 struct standing entry_standing(const struct entry *entry);
+/* The moment that is to be decided next: what the store has planned, or this start of the server. */
+wall_ms entry_moment(const struct entry *entry);
 /* The first moment that it would have after now, if it were set now with this definition. */
 wall_ms entry_plan(const struct entry *entry, const struct schedule *schedule, wall_ms now);
 /* Reads it anew: somebody else has changed it. */

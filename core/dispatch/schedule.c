@@ -414,6 +414,11 @@ bool schedule_same_times(const struct schedule *a, const struct schedule *b)
     return true;
 }
 
+bool schedule_goes_on(const struct schedule *schedule, uint64_t fired, wall_ms now)
+{
+    return (!schedule->fired_max || fired < schedule->fired_max) && now <= schedule->plan.end;
+}
+
 int64_t schedule_jitter(const struct schedule *schedule, struct slice name, wall_ms planned)
 {
     if (!schedule->jitter_ms)

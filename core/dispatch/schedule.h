@@ -60,6 +60,9 @@ char *schedule_text(json_t *definition);
 /* Two definitions name the same moments: what is planned stays. */
 bool schedule_same_times(const struct schedule *a, const struct schedule *b);
 
+/* Neither its max nor its end has come; it may have no moment left all the same. */
+bool schedule_goes_on(const struct schedule *schedule, uint64_t fired, wall_ms now);
+
 /* Added to the time of each job, 0 to jitter_ms: the same for the same moment, whoever computes it. */
 int64_t schedule_jitter(const struct schedule *schedule, struct slice name, wall_ms planned);
 

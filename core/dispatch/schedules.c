@@ -59,6 +59,16 @@ const char *dispatch_schedule_trouble(struct dispatch *d, struct slice name)
     return entry && !entry->ended ? entry->trouble : NULL;
 }
 
+bool dispatch_schedule_is_over(struct dispatch *d, const struct schedule_view *view)
+{
+    const struct entry *entry = entry_find(d, view->name);
+    if (view->planned != WALL_NEVER || !entry || !entry->definition)
+        return false;
+    const struct schedule *schedule = &entry->definition->schedule;
+    return schedule->plan.cron.kind != CRON_REBOOT ||
+           (!entry->boot && !schedule_goes_on(schedule, view->fired, d->wall));
+}
+
 bool dispatch_schedule_broken(struct dispatch *d, unsigned index, struct slice *name, const char **why)
 {
     struct entry *entry, *next;

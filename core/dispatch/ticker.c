@@ -69,7 +69,7 @@ static void answered(struct entry *entry, struct ticking *t)
         entry->refusal[0] = '\0';
         if (entry->waiter.of)
             dispatch_wait_stop(entry->d, &entry->waiter);
-        if (entry->planned > entry->d->wall)
+        if (entry_moment(entry) > entry->d->wall)
             entry->waiting_since = 0; /* nothing waits any more */
         entry_arrange(entry);
     } else if (waits_for_job(t)) {
@@ -237,17 +237,20 @@ void ticker_step(struct entry *entry)
         resume(entry);
         return;
     }
-    if (entry->planned > d->wall) {
+    if (entry->planned > d->wall && !entry->boot) {
         entry_arrange(entry);
         return;
     }
-    struct decision decision = schedule_decide(&entry->definition->schedule, &standing, d->wall);
+    wall_ms now =
+        entry->boot > d->wall ? entry->boot : d->wall; /* the clock was set back before this start */
+    struct decision decision = schedule_decide(&entry->definition->schedule, &standing, now);
     struct tick_row row = {.outcome = decision.outcome,
                            .planned = decision.planned,
                            .until = decision.until,
                            .count = decision.count,
                            .more = decision.more};
     struct ticking *t = begin(entry, &row, decision.next);
+    t->tick.extra = entry->boot != 0;
     if (tick_made_job(row.outcome)) {
         fire(entry, t);
     } else if (entry->refusal[0] && row.outcome == TICK_MISSED) {
@@ -352,15 +355,11 @@ void schedules_boot(struct dispatch *d)
     struct entry *entry, *next;
     HASH_ITER (hh, d->schedules.entries, entry, next) {
         const struct schedule *schedule = entry->definition ? &entry->definition->schedule : NULL;
-        bool spent = schedule && schedule->fired_max && entry->fired >= schedule->fired_max;
-        if (!schedule || schedule->plan.cron.kind != CRON_REBOOT || entry->ended || entry->paused ||
-            entry->trouble || spent || entry->busy)
+        if (!schedule || entry->ended || schedule->plan.cron.kind != CRON_REBOOT ||
+            !schedule_goes_on(schedule, entry->fired, d->wall) || d->wall < schedule->plan.start)
             continue;
-        wall_ms at = d->wall > entry->last ? d->wall : entry->last + 1;
-        struct tick_row row = {.outcome = TICK_FIRED, .planned = at, .until = at, .count = 1};
-        struct ticking *t = begin(entry, &row, WALL_NEVER);
-        t->tick.extra = true;
-        fire(entry, t);
+        entry->boot = d->wall > entry->last ? d->wall : entry->last + 1;
+        entry_arrange(entry);
     }
 }
 

@@ -169,7 +169,7 @@ enum mq_code cmd_cron_resume(struct call *call, struct mq_err *err)
 
 /* ---- one entry -------------------------------------------------------------------------------------------- */
 
-static const char *state_of(const struct schedule_view *view, const char *trouble)
+static const char *state_of(struct dispatch *d, const struct schedule_view *view, const char *trouble)
 {
     if (view->ended)
         return "ended";
@@ -177,7 +177,7 @@ static const char *state_of(const struct schedule_view *view, const char *troubl
         return "broken";
     if (view->pause.on)
         return "paused";
-    return view->planned == WALL_NEVER && view->counts[TICK_FIRED] ? "done" : "active";
+    return dispatch_schedule_is_over(d, view) ? "done" : "active";
 }
 
 static void add_counts(struct reply *reply, const struct schedule_view *view)
@@ -192,7 +192,8 @@ static void add_counts(struct reply *reply, const struct schedule_view *view)
 
 static void add_entry(struct call *call, struct reply *reply, const struct schedule_view *view)
 {
-    const char *trouble = dispatch_schedule_trouble(call->protocol->dispatch, view->name);
+    struct dispatch *d = call->protocol->dispatch;
+    const char *trouble = dispatch_schedule_trouble(d, view->name);
     reply_map(reply, 14);
     reply_bulk(reply, SLICE("name"));
     reply_bulk(reply, view->name);
@@ -201,7 +202,7 @@ static void add_entry(struct call *call, struct reply *reply, const struct sched
     reply_bulk(reply, SLICE("source"));
     reply_text(reply, view->source == SCHEDULE_OF_FILE ? "file" : "command");
     reply_bulk(reply, SLICE("state"));
-    reply_text(reply, state_of(view, trouble));
+    reply_text(reply, state_of(d, view, trouble));
     reply_bulk(reply, SLICE("trouble"));
     reply_maybe(reply, trouble ? slice_of(trouble) : SLICE_EMPTY);
     reply_bulk(reply, SLICE("next"));

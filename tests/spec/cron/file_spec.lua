@@ -227,4 +227,22 @@ describe("schedules.lua", function()
     assert.equal("active", server.client:schedule("ends").state)
     assert.matches("start is no time up to the year 9999", server.client:schedules().schedules[4].trouble, 1, true)
   end)
+
+  it("is done when nothing can come of it any more, and a start is still to come for @reboot", function()
+    local server = start([[return {
+      { name = "boot", cron = "@reboot", type = "tick" },
+      { name = "boot-once", cron = "@reboot", type = "foreign", queue = "boot", max = 1 },
+      { name = "boot-ended", cron = "@reboot", type = "tick", ["end"] = "2020-01-01" },
+      { name = "ended", cron = "@daily", type = "tick", ["end"] = "2020-01-01" },
+      { name = "daily", cron = "@daily", type = "tick" },
+    }]])
+    assert.equal("foreign", server.client:fetch("boot", { block = "30s" })[1].type)
+    local states = {}
+    for _, entry in ipairs(server.client:schedules().schedules) do
+      states[entry.name] = entry.state
+    end
+    assert.same({ boot = "active", ["boot-once"] = "done", ["boot-ended"] = "done", ended = "done", daily = "active" },
+      states)
+    assert.equal(0, server.client:schedule("boot-ended").fired)
+  end)
 end)

@@ -394,6 +394,19 @@ static void jitter_is_never_earlier_and_the_same_for_the_same_moment(void **stat
     world_free(w);
 }
 
+static void drain(struct world *w, int what)
+{
+    struct op_queue op = {.name = SLICE("default"), .reason = SLICE_EMPTY, .by = SLICE_EMPTY};
+    bool done = false;
+    store_op_init(&op.op, STORE_QUEUE, w->wall);
+    op.change = (unsigned)what;
+    op.op.done = mark;
+    op.op.owner = &done;
+    dispatch_submit(w->d, &op.op);
+    world_turn(w);
+    store_op_release(&op.op);
+}
+
 static void reboot_fires_once_at_each_start(void **state)
 {
     struct world *w = begin();
@@ -411,6 +424,71 @@ static void reboot_fires_once_at_each_start(void **state)
 }
 
 /* ---- pauses, refusals ---- */
+
+static void reboot_keeps_the_rules_of_other_moments(void **state)
+{
+    struct world *w = begin();
+    char early[100], late[100];
+    struct op_step step;
+    (void)state;
+    snprintf(early, sizeof early, "{\"cron\":\"@reboot\",\"type\":\"a\",\"start\":%.3f}",
+             (double)(w->wall + DAY) / 1000);
+    snprintf(late, sizeof late, "{\"cron\":\"@reboot\",\"type\":\"a\",\"end\":%.3f}",
+             (double)(w->wall + DAY) / 1000);
+    set(w, "early", early);
+    set(w, "late", late);
+    set(w, "once", "{\"cron\":\"@reboot\",\"type\":\"a\",\"max\":1}");
+    set(w, "waits", "{\"cron\":\"@reboot\",\"type\":\"a\",\"overlap\":\"queue\"}");
+    restart(w, MINUTE, no_file);
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "early"), "");
+    assert_string_equal(ledger(w, "late"), "fired");
+    restart(w, DAY, no_file);
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "early"), "fired");
+    assert_string_equal(ledger(w, "late"), "fired");
+    assert_string_equal(ledger(w, "once"), "fired");
+    assert_string_equal(ledger(w, "waits"), "fired");
+    world_step(w, STORE_CANCEL, newest(w, "waits"), &step);
+    store_op_release(&step.op);
+    world_turn(w);
+    assert_string_equal(ledger(w, "waits"), "fired waited");
+    world_leap(w, HOUR);
+    assert_string_equal(ledger(w, "waits"), "fired waited");
+    world_free(w);
+}
+
+static void reboot_whose_push_is_refused_is_tried_again(void **state)
+{
+    struct world *w = begin();
+    struct op_schedule op;
+    (void)state;
+    set(w, "warm", "{\"cron\":\"@reboot\",\"type\":\"a\"}");
+    drain(w, QUEUE_DRAIN);
+    restart(w, MINUTE, no_file);
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "warm"), "");
+    drain(w, QUEUE_RESUME);
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "warm"), "caught_up");
+    drain(w, QUEUE_DRAIN);
+    restart(w, 0, no_file);
+    world_leap(w, 10 * MINUTE);
+    assert_string_equal(ledger(w, "warm"), "caught_up failed");
+    restart(w, 0, no_file);
+    assert_int_equal(change(w, &op, SCHEDULE_PAUSE, "warm", ""), MQ_OK);
+    drain(w, QUEUE_RESUME);
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "warm"), "caught_up failed");
+    assert_int_equal(change(w, &op, SCHEDULE_RESUME, "warm", ""), MQ_OK);
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "warm"), "caught_up failed paused");
+    assert_int_equal(jobs(w), 1);
+    restart(w, 0, no_file);
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "warm"), "caught_up failed paused fired");
+    world_free(w);
+}
 
 static void what_passes_in_a_pause_is_not_caught_up(void **state)
 {
@@ -451,19 +529,6 @@ static void a_pause_with_an_end_ends_by_itself(void **state)
     assert_string_equal(ledger(w, "minutely"), "paused*3 fired fired");
     assert_int_equal(world_told(w, "schedule.resumed", 0), 1);
     world_free(w);
-}
-
-static void drain(struct world *w, int what)
-{
-    struct op_queue op = {.name = SLICE("default"), .reason = SLICE_EMPTY, .by = SLICE_EMPTY};
-    bool done = false;
-    store_op_init(&op.op, STORE_QUEUE, w->wall);
-    op.change = (unsigned)what;
-    op.op.done = mark;
-    op.op.owner = &done;
-    dispatch_submit(w->d, &op.op);
-    world_turn(w);
-    store_op_release(&op.op);
 }
 
 static void a_refused_push_is_tried_again_while_the_rule_allows_it(void **state)
@@ -607,6 +672,8 @@ int main(void)
         cmocka_unit_test(an_entry_ends_after_its_max_and_its_end),
         cmocka_unit_test(jitter_is_never_earlier_and_the_same_for_the_same_moment),
         cmocka_unit_test(reboot_fires_once_at_each_start),
+        cmocka_unit_test(reboot_keeps_the_rules_of_other_moments),
+        cmocka_unit_test(reboot_whose_push_is_refused_is_tried_again),
         cmocka_unit_test(what_passes_in_a_pause_is_not_caught_up),
         cmocka_unit_test(a_pause_with_an_end_ends_by_itself),
         cmocka_unit_test(a_refused_push_is_tried_again_while_the_rule_allows_it),
