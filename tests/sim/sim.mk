@@ -25,5 +25,6 @@ sim: $(BUILD)/sim          ## random histories of dispatch and store against a m
 sim-short: $(BUILD)/sim    ## a quick round of it
 	@$(BUILD)/sim --seed 1 --count 300 --steps 300
 
-sim-mutants: $(MUTANTS)    ## planted bugs, each of which the simulation must find
+sim-mutants:               ## planted bugs, each of which the simulation must find
+	@$(MAKE) --no-print-directory -j$(JOBS) $(MUTANTS)
 	@tests/sim/mutants/run $(BUILD)
