@@ -296,12 +296,14 @@ static void got_page(struct store_op *op)
     unsigned count = page->op.count;
     for (unsigned i = 0; i < count; i++)
         entry_learn(d, &page->op.schedules[i]);
-    if (op->code != MQ_OK)
+    if (op->code != MQ_OK) {
         log_event(LOG_ERROR, "schedule.not_read", LOG_STR("message", op->err.text));
-    else if (page->op.more && count)
+        schedules_unread(d);
+    } else if (page->op.more && count) {
         ask_page(d, page->op.schedules[count - 1].name);
-    else
+    } else {
         schedules_loaded(d);
+    }
     store_op_release(op);
     free(page);
 }

@@ -14,13 +14,39 @@ struct applying {
     char name[NAME_MAX_BYTES];
 };
 
+static void tell_settled(struct dispatch *d)
+{
+    struct schedules *s = &d->schedules;
+    void (*settled)(void *owner) = s->settled;
+    if (!settled || s->applying || (!s->on && !s->unread))
+        return;
+    s->settled = NULL;
+    settled(s->settled_owner);
+}
+
 static void all_applied(struct dispatch *d)
 {
     struct schedules *s = &d->schedules;
-    if (s->applying || s->on || !s->loaded)
+    if (s->applying || !s->loaded)
         return;
-    s->on = true;
-    schedules_boot(d);
+    if (!s->on) {
+        s->on = true;
+        schedules_boot(d);
+    }
+    tell_settled(d);
+}
+
+void schedules_unread(struct dispatch *d)
+{
+    d->schedules.unread = true;
+    tell_settled(d);
+}
+
+void dispatch_await_schedules(struct dispatch *d, void (*settled)(void *owner), void *owner)
+{
+    d->schedules.settled = settled;
+    d->schedules.settled_owner = owner;
+    tell_settled(d);
 }
 
 static void applied(struct store_op *op)

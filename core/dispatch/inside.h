@@ -298,6 +298,9 @@ struct schedules {
     unsigned applying; /* changes that the file asks for, under way */
     void (*make_args)(void *owner, struct args_request *request);
     void *args_owner;
+    void (*settled)(void *owner); /* whoever waits for what the file says to be in the store */
+    void *settled_owner;
+    bool unread;                   /* the store's entries could not be read: none fires */
     bool loaded, on;               /* the store's entries are known; the file's too: moments are decided */
     mono_ms ticked;                /* of the newest tick: what the wall clock is compared with */
     wall_ms step_from, step_until; /* the last step of the wall clock that was seen */
@@ -305,6 +308,7 @@ struct schedules {
 void schedules_load(struct dispatch *d);
 void schedules_loaded(struct dispatch *d);
 void schedules_apply_file(struct dispatch *d);
+void schedules_unread(struct dispatch *d);
 void schedules_boot(struct dispatch *d); /* @reboot */
 void schedules_tick(struct dispatch *d);
 wall_ms schedules_next(const struct dispatch *d);

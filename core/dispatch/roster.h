@@ -80,6 +80,8 @@ void dispatch_set_schedules(struct dispatch *d, json_t *file);
 void dispatch_set_args_maker(struct dispatch *d, void (*make)(void *owner, struct args_request *request),
                              void *owner);
 void dispatch_start_schedules(struct dispatch *d, wall_ms wall);
+/* Tells once, maybe at once, when what the file says is in the store and who looks finds it. */
+void dispatch_await_schedules(struct dispatch *d, void (*settled)(void *owner), void *owner);
 
 /* Pools by name; a pool that is not named any more gets no more jobs. Copied. */
 void dispatch_set_pools(struct dispatch *d, const struct pool_settings *pools, unsigned count);

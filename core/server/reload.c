@@ -72,6 +72,16 @@ static void sum_up(struct server *server, char *text, size_t size)
                  stats.schedules_broken, stats.schedules);
 }
 
+static void schedules_settled(void *owner)
+{
+    struct server *server = owner;
+    char text[200];
+    if (!server->loader) /* the server stops, and has answered */
+        return;
+    sum_up(server, text, sizeof text);
+    answer_all(server, MQ_OK, text);
+}
+
 void reload_took_over(struct server *server)
 {
     struct loader *loader = server->loader;
@@ -83,9 +93,7 @@ void reload_took_over(struct server *server)
     app_set_limits(server->dispatch, &server->config);
     dispatch_set_schedules(server->dispatch, json_object_get(loader->app, "schedules"));
     unpark_start(unpark_new(server, loader->app), NULL); /* jobs that waited for a handler get another look */
-    char text[200];
-    sum_up(server, text, sizeof text);
-    answer_all(server, MQ_OK, text);
+    dispatch_await_schedules(server->dispatch, schedules_settled, server);
 }
 
 void reload_failed(struct server *server, const char *why)

@@ -309,9 +309,15 @@ void server_recovered(struct server *server)
     fleet_start(server->fleet, &server->config);
 }
 
-/* Clients are let in when there is somebody to do the work: until then they wait in the socket's backlog. */
-static void open_doors(struct server *server)
+/*
+ * Clients are let in when there is somebody to do the work, and the schedules are what the file says: until then they wait
+ * in the socket's backlog.
+ */
+static void open_doors(void *owner)
 {
+    struct server *server = owner;
+    if (server->stopping)
+        return;
     protocol_listen(server->protocol, server->listening_fd);
     if (server->reading_fd >= 0)
         protocol_listen_for_readers(server->protocol, server->reading_fd);
@@ -328,7 +334,7 @@ static void on_took_over(void *owner)
     if (server->loader)
         reload_took_over(server);
     else
-        open_doors(server);
+        dispatch_await_schedules(server->dispatch, open_doors, server);
 }
 
 static void take_down(struct server *server)

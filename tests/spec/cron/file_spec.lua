@@ -245,4 +245,16 @@ describe("schedules.lua", function()
       states)
     assert.equal(0, server.client:schedule("boot-ended").fired)
   end)
+
+  it("is in force when a start or a RELOAD is done", function()
+    local server = start([[return { { name = "n0", cron = "@hourly", type = "tick" } }]])
+    assert.equal("active", server.client:schedule("n0").state)
+    for n = 1, 20 do
+      support.write_file(server.app .. "/schedules.lua",
+        ("return { { name = 'n%d', cron = '@hourly', type = 'tick' } }"):format(n))
+      server.client:reload()
+      assert.equal("active", server.client:schedule("n" .. n).state)
+      assert.equal("ended", server.client:schedule("n" .. n - 1).state)
+    end
+  end)
 end)
