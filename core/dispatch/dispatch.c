@@ -129,6 +129,7 @@ struct dispatch *dispatch_new(struct store *store, const struct dispatch_host *h
     d->settings = *settings;
     for (int what = 0; what < SWEEPS; what++)
         d->next_sweep[what] = WALL_NEVER;
+    d->schedules.file_again = MONO_NEVER;
     return d;
 }
 

@@ -191,10 +191,10 @@ void entry_learn(struct dispatch *d, const struct schedule_view *view)
     entry->last = view->last;
     if (entry->ended || entry->planned != WALL_NEVER || entry->last >= entry->boot)
         entry->boot = 0;
+    if (entry->waiter.of && (other || entry->waiter.id != view->job)) /* another job is the one before */
+        dispatch_wait_stop(d, &entry->waiter);
     if (other) { /* what was true of the moments of before is not any more */
         entry->waiting_since = 0;
-        if (entry->waiter.of)
-            dispatch_wait_stop(d, &entry->waiter);
         stop_resting(entry);
     }
     if (!entry->ended)
@@ -213,7 +213,9 @@ void entry_arrange(struct entry *entry)
 void entry_rest(struct entry *entry, const char *why)
 {
     struct dispatch *d = entry->d;
-    entry->rest_ms = entry->rest_ms && entry->rest_ms < REST_MOST_MS ? entry->rest_ms * 2 : REST_LEAST_MS;
+    entry->rest_ms = entry->rest_ms ? entry->rest_ms * 2 : REST_LEAST_MS;
+    if (entry->rest_ms > REST_MOST_MS)
+        entry->rest_ms = REST_MOST_MS;
     entry->rest_until = d->now + entry->rest_ms;
     snprintf(entry->refusal, sizeof entry->refusal, "%s", why);
     if (!entry->rests)
@@ -238,15 +240,30 @@ struct standing entry_standing(const struct entry *entry)
                              .step_until = s->step_until};
 }
 
+static bool lives(const struct entry *entry)
+{
+    return entry && entry->stored && !entry->ended;
+}
+
+/* It has made as many jobs as it may. */
+static bool is_spent(const struct entry *entry, const struct schedule *schedule)
+{
+    return lives(entry) && schedule->fired_max && entry->fired >= schedule->fired_max;
+}
+
 wall_ms entry_plan(const struct entry *entry, const struct schedule *schedule, wall_ms now)
 {
-    bool begins = !entry || !entry->stored || entry->ended;
-    wall_ms since = begins ? now : entry->since, after = now;
+    wall_ms since = lives(entry) ? entry->since : now, after = now;
     if (entry && entry->stored && entry->last > after)
         after = entry->last;
-    if (!begins && schedule->fired_max && entry->fired >= schedule->fired_max)
-        return WALL_NEVER;
-    return plan_next(&schedule->plan, since, after);
+    return is_spent(entry, schedule) ? WALL_NEVER : plan_next(&schedule->plan, since, after);
+}
+
+wall_ms entry_plan_anew(const struct entry *entry, const struct schedule *schedule, wall_ms now)
+{
+    bool goes_on = lives(entry) && entry->definition && entry->planned != WALL_NEVER &&
+                   !is_spent(entry, schedule) && schedule_same_times(&entry->definition->schedule, schedule);
+    return goes_on ? entry->planned : entry_plan(entry, schedule, now);
 }
 
 /* ---- reading what the store has ---- */

@@ -66,6 +66,9 @@ struct standing entry_standing(const struct entry *entry);
 wall_ms entry_moment(const struct entry *entry);
 /* The first moment that it would have after now, if it were set now with this definition. */
 wall_ms entry_plan(const struct entry *entry, const struct schedule *schedule, wall_ms now);
+/* The same, but what is planned stays if the times are the same: no change makes an entry begin anew, or lose a moment that
+ * has come. */
+wall_ms entry_plan_anew(const struct entry *entry, const struct schedule *schedule, wall_ms now);
 /* Reads it anew: somebody else has changed it. */
 void entry_refresh(struct entry *entry);
 

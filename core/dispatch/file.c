@@ -7,6 +7,8 @@
  */
 #include "dispatch/entries.h"
 
+#define AGAIN_MS 5000 /* the disk is full: the file's word waits so long */
+
 struct applying {
     struct op_schedule op;
     struct dispatch *d;
@@ -49,6 +51,18 @@ void dispatch_await_schedules(struct dispatch *d, void (*settled)(void *owner), 
     tell_settled(d);
 }
 
+/* Refused for a reason that passes. The entry goes on as it was meanwhile; what the file says is said again. */
+static bool comes_again(const struct applying *a)
+{
+    struct dispatch *d = a->d;
+    if (a->op.op.code != MQ_NOSPACE && a->op.op.code != MQ_CONFLICT)
+        return false;
+    log_event(LOG_WARN, "schedule.not_set", LOG_SLICE("schedule", a->op.name),
+              LOG_STR("code", mq_code_name(a->op.op.code)), LOG_STR("message", a->op.op.err.text));
+    d->schedules.file_again = d->now + (a->op.op.code == MQ_NOSPACE ? AGAIN_MS : 0);
+    return true;
+}
+
 static void applied(struct store_op *op)
 {
     struct applying *a = (struct applying *)op;
@@ -57,7 +71,7 @@ static void applied(struct store_op *op)
     d->schedules.applying--;
     if (entry) {
         entry->busy = false;
-        if (op->code != MQ_OK)
+        if (op->code != MQ_OK && !comes_again(a))
             entry_set_trouble(entry, op->err.text);
         entry_arrange(entry);
     }
@@ -87,15 +101,6 @@ static void submit(struct entry *entry, struct applying *a)
     entry_arrange(entry);
     entry->d->schedules.applying++;
     dispatch_submit(entry->d, &a->op.op);
-}
-
-/* The moment that is planned stays if the times are the same: a RELOAD never makes an entry begin anew. */
-static wall_ms plan_of(const struct entry *entry, const struct schedule *schedule)
-{
-    bool goes_on = entry->stored && !entry->ended && entry->definition &&
-                   schedule_same_times(&entry->definition->schedule, schedule) &&
-                   entry->planned != WALL_NEVER;
-    return goes_on ? entry->planned : entry_plan(entry, schedule, entry->d->wall);
 }
 
 #define BLAME_BYTES (MQ_ERR_TEXT_BYTES + 40)
@@ -137,7 +142,7 @@ static void set(struct entry *entry, json_t *definition, int line)
     struct applying *a = begin(entry, SCHEDULE_SET);
     a->definition = text;
     a->op.definition = bytes;
-    a->op.planned = plan_of(entry, &schedule);
+    a->op.planned = entry_plan_anew(entry, &schedule, d->wall);
     schedule_release(&schedule);
     submit(entry, a);
 }
@@ -200,6 +205,7 @@ void schedules_apply_file(struct dispatch *d)
     HASH_ITER (hh, s->entries, entry, next)
         entry->named = false;
     s->nameless = 0;
+    s->file_again = MONO_NEVER;
     json_array_foreach(s->file, i, row) apply_row(d, row);
     look_at_others(d);
     all_applied(d);

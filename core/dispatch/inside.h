@@ -293,9 +293,10 @@ struct schedules {
     struct entry **agenda; /* a heap: the next moment is first */
     unsigned agenda_count, agenda_cap;
     struct entry *resting;
-    json_t *file;      /* what schedules.lua says */
-    unsigned nameless; /* entries of it that cannot even be named */
-    unsigned applying; /* changes that the file asks for, under way */
+    json_t *file;       /* what schedules.lua says */
+    unsigned nameless;  /* entries of it that cannot even be named */
+    unsigned applying;  /* changes that the file asks for, under way */
+    mono_ms file_again; /* some were refused: all of it is said again then; MONO_NEVER */
     void (*make_args)(void *owner, struct args_request *request);
     void *args_owner;
     void (*settled)(void *owner); /* whoever waits for what the file says to be in the store */

@@ -12,9 +12,7 @@ static enum mq_code fill_set(struct dispatch *d, struct op_schedule *op, struct 
     }
     if (code != MQ_OK)
         return code;
-    bool same = entry && entry->stored && !entry->ended && entry->definition &&
-                entry->planned != WALL_NEVER && schedule_same_times(&entry->definition->schedule, &schedule);
-    op->planned = same ? entry->planned : entry_plan(entry, &schedule, op->op.now);
+    op->planned = entry_plan_anew(entry, &schedule, op->op.now);
     bool never = op->planned == WALL_NEVER && schedule.plan.cron.kind != CRON_REBOOT;
     schedule_release(&schedule);
     if (never)

@@ -36,9 +36,10 @@ static void ticking_free(struct ticking *t)
 
 /* ---- answers ---- */
 
+/* A queue that is draining answers BUSY, too: that is a push refused. */
 static bool waits_for_job(const struct ticking *t)
 {
-    return t->tick.op.code == MQ_BUSY && t->tick.before != JOB_ID_NONE;
+    return t->tick.op.code == MQ_BUSY && t->tick.overlap == OVERLAP_QUEUE && t->tick.before != JOB_ID_NONE;
 }
 
 /* It may have ended between the look of the store and now: so wait first, and ask once more. */
@@ -315,11 +316,19 @@ static void wake_resting(struct dispatch *d)
     }
 }
 
+/* While it does not, nobody needs to wake for an entry: there is another wake-up for the end of the rest. */
+static bool works(const struct dispatch *d)
+{
+    return d->schedules.on && !d->stopping && d->now >= d->rest_until;
+}
+
 void schedules_tick(struct dispatch *d)
 {
     struct schedules *s = &d->schedules;
-    if (!s->on || d->stopping || d->now < d->rest_until)
+    if (!works(d))
         return;
+    if (s->file_again <= d->now && !s->applying)
+        schedules_apply_file(d);
     wake_resting(d);
     for (int i = 0; i < TICKS_A_TURN && s->agenda_count && s->agenda[0]->due <= d->wall; i++)
         ticker_step(s->agenda[0]);
@@ -328,17 +337,19 @@ void schedules_tick(struct dispatch *d)
 wall_ms schedules_next(const struct dispatch *d)
 {
     const struct schedules *s = &d->schedules;
-    bool works = s->on && !d->stopping && d->now >= d->rest_until;
-    return works && s->agenda_count ? s->agenda[0]->due : WALL_NEVER;
+    return works(d) && s->agenda_count ? s->agenda[0]->due : WALL_NEVER;
 }
 
 mono_ms schedules_next_rest(const struct dispatch *d)
 {
     const struct entry *entry;
-    mono_ms next = MONO_NEVER;
-    if (d->schedules.on && !d->stopping)
-        DL_FOREACH2(d->schedules.resting, entry, next_resting)
-    next = entry->rest_until < next ? entry->rest_until : next;
+    if (!works(d))
+        return MONO_NEVER;
+    mono_ms next = d->schedules.applying ? MONO_NEVER : d->schedules.file_again;
+    DL_FOREACH2(d->schedules.resting, entry, next_resting)
+    {
+        next = entry->rest_until < next ? entry->rest_until : next;
+    }
     return next;
 }
 

@@ -584,12 +584,12 @@ struct schedule_view {
     enum schedule_source source;
     bool ended; /* only its ledger is left */
     struct pause_view pause;
-    uint64_t revision;              /* grows with each change but ticks */
-    wall_ms since;                  /* it was set, first or again after it had ended */
-    wall_ms planned;                /* the next moment; WALL_NEVER: none */
-    wall_ms last;                   /* the last that was decided; 0: none */
-    job_id job;                     /* the newest that came of it */
-    uint64_t fired;                 /* moments that became a job, since `since` */
+    uint64_t revision; /* grows with each change but ticks */
+    wall_ms since;     /* it was set, first or again after it had ended */
+    wall_ms planned;   /* the next moment; WALL_NEVER: none */
+    wall_ms last;      /* the last that was decided; 0: none */
+    job_id job;        /* the newest that came of it; of a RUN only if the one before it had ended */
+    uint64_t fired;    /* moments that became a job, since `since` */
     uint64_t counts[TICK_OUTCOMES]; /* moments ever, by what became of them */
     uint64_t rows, kept;            /* of the ledger: ever, and still there */
 };
@@ -597,7 +597,9 @@ struct schedule_view {
 /*
  * SET creates the entry or gives it a new definition; a pause stays. END keeps the ledger, ERASE does not. CONFLICT:
  * the entry is not at `revision` any more, or a command wants to change what the file owns; the file takes what a command
- * has set. BADARG: a planned moment that is not later than the last. NOTFOUND, FULL, TOOBIG, NOSPACE.
+ * has set, or a later moment than `planned` is decided already. NOTFOUND, FULL, TOOBIG, NOSPACE.
+ *
+ * A SET whose `planned` was overtaken by a tick, and a RESUME without one (0), leave the plan as it is.
  */
 struct op_schedule {
     struct store_op op;

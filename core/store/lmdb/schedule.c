@@ -164,7 +164,8 @@ static enum mq_code not_later(const struct op_schedule *op, const struct schedul
 {
     if (op->planned > view->last)
         return MQ_OK;
-    return mq_fail(err, MQ_BADARG, "schedule '%.*s': the next moment is not later than the last",
+    return mq_fail(err, MQ_CONFLICT,
+                   "schedule '%.*s' has decided a later moment meanwhile: look again, and set it again",
                    SLICE_ARG(op->name));
 }
 
@@ -198,7 +199,8 @@ static enum mq_code set(struct machine *m, const struct op_schedule *op, struct 
         *view = (struct schedule_view){.name = op->name, .ended = true};
     if (op->source != SCHEDULE_OF_FILE)
         code = not_yours(op, view, err);
-    if (code == MQ_OK)
+    bool overtaken = !view->ended && op->planned <= view->last && view->planned != WALL_NEVER;
+    if (code == MQ_OK && !overtaken)
         code = not_later(op, view, err);
     if (code != MQ_OK)
         return code;
@@ -206,7 +208,8 @@ static enum mq_code set(struct machine *m, const struct op_schedule *op, struct 
         begin(view, op->op.now);
     view->source = op->source;
     view->definition = op->definition;
-    view->planned = op->planned;
+    if (!overtaken) /* by a tick that was under way: then its next moment stays */
+        view->planned = op->planned;
     return MQ_OK;
 }
 
@@ -244,11 +247,12 @@ static enum mq_code resume(struct machine *m, const struct op_schedule *op, stru
         return mq_fail(err, MQ_NOTFOUND, "schedule '%.*s' is not paused", SLICE_ARG(op->name));
     if (op->passed.count && op->passed.until > view->last)
         view->last = op->passed.until;
-    enum mq_code code = not_later(op, view, err);
+    enum mq_code code = op->planned ? not_later(op, view, err) : MQ_OK;
     if (code != MQ_OK)
         return code;
     no_pause(view);
-    view->planned = op->planned;
+    if (op->planned)
+        view->planned = op->planned;
     if (op->passed.count) {
         struct tick_row row = op->passed;
         row.at = op->op.now;

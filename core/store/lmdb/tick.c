@@ -187,15 +187,19 @@ static enum mq_code settle_overlap(struct machine *m, struct op_tick *op, const 
     return code == MQ_OK && op->outcome != TICK_SKIPPED ? cancel_before(m, op, &before) : code;
 }
 
+/* A person's RUN does not hide the job of a moment that goes on: overlap is asked about that one. */
 static void push_job(struct machine *m, struct op_tick *op, struct schedule_view *view)
 {
+    struct job before;
+    bool hides = op->outcome == TICK_RUN && find_unfinished(m, view, &before);
     push_apply(m, op->push);
     if (op->push->outcome == PUSH_SKIPPED) { /* another job holds its unique key */
         op->outcome = TICK_SKIPPED;
         op->before = op->push->holder;
         return;
     }
-    view->job = op->push->id;
+    if (!hides)
+        view->job = op->push->id;
     view->fired += op->outcome != TICK_RUN;
 }
 

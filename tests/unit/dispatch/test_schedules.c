@@ -41,11 +41,12 @@ static void mark(struct store_op *op)
     *(bool *)op->owner = true;
 }
 
-static enum mq_code change(struct world *w, struct op_schedule *op, int what, const char *name,
-                           const char *definition)
+/* On its way when this returns MQ_OK. */
+static enum mq_code ask(struct world *w, struct op_schedule *op, int what, const char *name,
+                        const char *definition, bool *done)
 {
     struct mq_err err;
-    bool done = false;
+    *done = false;
     *op = (struct op_schedule){.name = slice_of(name),
                                .source = SCHEDULE_OF_COMMAND,
                                .definition = slice_of(definition),
@@ -57,8 +58,18 @@ static enum mq_code change(struct world *w, struct op_schedule *op, int what, co
     if (code != MQ_OK)
         return code;
     op->op.done = mark;
-    op->op.owner = &done;
+    op->op.owner = done;
     dispatch_submit(w->d, &op->op);
+    return MQ_OK;
+}
+
+static enum mq_code change(struct world *w, struct op_schedule *op, int what, const char *name,
+                           const char *definition)
+{
+    bool done;
+    enum mq_code code = ask(w, op, what, name, definition, &done);
+    if (code != MQ_OK)
+        return code;
     world_turn(w);
     assert_true(done);
     code = op->op.code;
@@ -333,6 +344,28 @@ static void a_job_that_goes_on_holds_the_next_back(void **state)
     world_free(w);
 }
 
+static enum mq_code run(struct world *w, const char *name);
+
+static void a_person_s_run_does_not_hide_the_job_that_goes_on(void **state)
+{
+    struct world *w = begin();
+    struct op_step step;
+    (void)state;
+    set(w, "skips", "{\"cron\":\"@every 1m\",\"type\":\"a\",\"overlap\":\"skip\"}");
+    world_leap(w, MINUTE + SECOND);
+    job_id first = newest(w, "skips");
+    assert_int_equal(run(w, "skips"), MQ_OK);
+    assert_int_equal(newest(w, "skips"), first);
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "skips"), "fired run skipped");
+    world_step(w, STORE_CANCEL, first, &step);
+    store_op_release(&step.op);
+    assert_int_equal(run(w, "skips"), MQ_OK); /* now it is the one before */
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "skips"), "fired run skipped run skipped");
+    world_free(w);
+}
+
 static void waiting_for_a_job_survives_a_restart(void **state)
 {
     struct world *w = begin();
@@ -423,6 +456,91 @@ static void reboot_fires_once_at_each_start(void **state)
     world_free(w);
 }
 
+static void a_max_that_is_reached_already_ends_the_entry_at_once(void **state)
+{
+    struct world *w = begin();
+    struct op_schedule op;
+    (void)state;
+    set(w, "x", "{\"cron\":\"@every 1m\",\"type\":\"a\"}");
+    world_leap(w, 3 * MINUTE + SECOND);
+    assert_int_equal(change(w, &op, SCHEDULE_SET, "x", "{\"cron\":\"@every 1m\",\"type\":\"a\",\"max\":2}"),
+                     MQ_BADARG);
+    set(w, "x", "{\"cron\":\"@every 1m\",\"type\":\"a\",\"max\":4}");
+    world_leap(w, HOUR);
+    assert_string_equal(ledger(w, "x"), "fired fired fired fired");
+    world_free(w);
+}
+
+/* ---- changes that meet ---- */
+
+/* Its moment comes, and its tick is on the way to the store. */
+static void come(struct world *w, int64_t ms)
+{
+    w->wall += ms;
+    w->now += ms;
+    dispatch_tick(w->d, w->wall, w->now);
+}
+
+static void a_change_that_meets_a_tick_loses_and_repeats_nothing(void **state)
+{
+    struct world *w = begin();
+    struct op_schedule op;
+    bool done;
+    (void)state;
+    set(w, "x", "{\"cron\":\"@every 1m\",\"type\":\"a\"}");
+    come(w, MINUTE);
+    assert_int_equal(
+        ask(w, &op, SCHEDULE_SET, "x", "{\"cron\":\"@every 1m\",\"type\":\"a\",\"jitter\":0}", &done), MQ_OK);
+    world_turn(w);
+    assert_int_equal(op.op.code, MQ_OK);
+    store_op_release(&op.op);
+    world_leap(w, MINUTE + SECOND);
+    assert_string_equal(ledger(w, "x"), "fired fired");
+    world_free(w);
+}
+
+static void a_reload_that_meets_a_tick_breaks_no_entry(void **state)
+{
+    struct world *w = begin();
+    json_t *file = json_loads(
+        "[{\"name\":\"x\",\"line\":1,\"definition\":{\"cron\":\"@every 1m\",\"type\":\"a\"}}]", 0, NULL);
+    json_t *other =
+        json_loads("[{\"name\":\"x\",\"line\":1,\"definition\":{\"cron\":\"@every 1m\",\"type\":\"a\","
+                   "\"priority\":3}}]",
+                   0, NULL);
+    (void)state;
+    dispatch_set_schedules(w->d, file);
+    world_turn(w);
+    come(w, MINUTE);
+    dispatch_set_schedules(w->d, other);
+    world_turn(w);
+    assert_null(dispatch_schedule_trouble(w->d, SLICE("x")));
+    world_leap(w, MINUTE + SECOND);
+    assert_string_equal(ledger(w, "x"), "fired fired");
+    json_decref(file);
+    json_decref(other);
+    world_free(w);
+}
+
+static void a_pause_and_its_end_in_one_breath_change_nothing(void **state)
+{
+    struct world *w = begin();
+    struct op_schedule pause, resume;
+    bool paused, resumed;
+    (void)state;
+    set(w, "x", "{\"cron\":\"@every 1m\",\"type\":\"a\"}");
+    assert_int_equal(ask(w, &pause, SCHEDULE_PAUSE, "x", "", &paused), MQ_OK);
+    assert_int_equal(ask(w, &resume, SCHEDULE_RESUME, "x", "", &resumed), MQ_OK);
+    world_turn(w);
+    assert_int_equal(pause.op.code, MQ_OK);
+    assert_int_equal(resume.op.code, MQ_OK);
+    store_op_release(&pause.op);
+    store_op_release(&resume.op);
+    world_leap(w, 2 * MINUTE + SECOND);
+    assert_string_equal(ledger(w, "x"), "fired fired");
+    world_free(w);
+}
+
 /* ---- pauses, refusals ---- */
 
 static void reboot_keeps_the_rules_of_other_moments(void **state)
@@ -490,6 +608,24 @@ static void reboot_whose_push_is_refused_is_tried_again(void **state)
     world_free(w);
 }
 
+static void on_run(struct schedule_run *run)
+{
+    *(bool *)run->owner = true;
+}
+
+static enum mq_code run(struct world *w, const char *name)
+{
+    bool done = false;
+    struct schedule_run run = {.name = slice_of(name), .done = on_run, .owner = &done};
+    struct mq_err err;
+    enum mq_code code = dispatch_schedule_run(w->d, &run, &err);
+    if (code != MQ_OK)
+        return code;
+    world_turn(w);
+    assert_true(done);
+    return run.code;
+}
+
 static void what_passes_in_a_pause_is_not_caught_up(void **state)
 {
     struct world *w = begin();
@@ -548,6 +684,20 @@ static void a_refused_push_is_tried_again_while_the_rule_allows_it(void **state)
     world_leap(w, HOUR + 10 * MINUTE);
     assert_string_equal(ledger(w, "hourly"), "caught_up failed");
     assert_int_equal(world_told(w, "schedule.failed", 0), 1);
+    world_free(w);
+}
+
+static void a_queue_that_drains_is_not_the_job_before(void **state)
+{
+    struct world *w = begin();
+    (void)state;
+    set(w, "replaces", "{\"cron\":\"@every 1m\",\"type\":\"a\",\"overlap\":\"replace\"}");
+    world_leap(w, MINUTE + SECOND);
+    drain(w, QUEUE_DRAIN);
+    world_leap(w, MINUTE);
+    drain(w, QUEUE_RESUME);
+    world_leap(w, MINUTE / 2);
+    assert_string_equal(ledger(w, "replaces"), "fired replaced");
     world_free(w);
 }
 
@@ -668,15 +818,21 @@ int main(void)
         cmocka_unit_test(a_clock_stepped_forward_merges_what_it_skipped),
         cmocka_unit_test(what_was_missed_while_the_server_was_down_follows_the_rule),
         cmocka_unit_test(a_job_that_goes_on_holds_the_next_back),
+        cmocka_unit_test(a_person_s_run_does_not_hide_the_job_that_goes_on),
         cmocka_unit_test(waiting_for_a_job_survives_a_restart),
         cmocka_unit_test(an_entry_ends_after_its_max_and_its_end),
+        cmocka_unit_test(a_max_that_is_reached_already_ends_the_entry_at_once),
         cmocka_unit_test(jitter_is_never_earlier_and_the_same_for_the_same_moment),
         cmocka_unit_test(reboot_fires_once_at_each_start),
         cmocka_unit_test(reboot_keeps_the_rules_of_other_moments),
         cmocka_unit_test(reboot_whose_push_is_refused_is_tried_again),
+        cmocka_unit_test(a_change_that_meets_a_tick_loses_and_repeats_nothing),
+        cmocka_unit_test(a_reload_that_meets_a_tick_breaks_no_entry),
+        cmocka_unit_test(a_pause_and_its_end_in_one_breath_change_nothing),
         cmocka_unit_test(what_passes_in_a_pause_is_not_caught_up),
         cmocka_unit_test(a_pause_with_an_end_ends_by_itself),
         cmocka_unit_test(a_refused_push_is_tried_again_while_the_rule_allows_it),
+        cmocka_unit_test(a_queue_that_drains_is_not_the_job_before),
         cmocka_unit_test(the_file_s_entries_begin_go_on_and_end_with_it),
         cmocka_unit_test(a_broken_entry_stops_no_other),
         cmocka_unit_test(a_definition_that_says_nonsense_is_refused_by_its_key),
