@@ -64,6 +64,8 @@ static void compare_spec(const struct model_job *job, const struct job_spec *spe
         spec->payload.len != job->payload_len ||
         strncmp(spec->payload.at, job->payload, strlen(job->payload)) != 0)
         sim_wrong("job %s has another type, queue or payload", job->name);
+    if (!slice_equal(spec->schedule, slice_of(job->schedule)) || spec->planned_at != job->planned_at)
+        sim_wrong("job %s says that it stands for another moment", job->name);
 }
 
 static void compare_history(const struct model_job *job)
@@ -268,6 +270,42 @@ static void compare_queues(void)
     store_op_release(&queues.op);
 }
 
+/* ---- schedules ------------------------------------------------------------------------------------------------------ */
+
+static void compare_ledger(const struct model_entry *entry, unsigned limit)
+{
+    struct op_ticks ticks = {.name = slice_of(entry->name), .limit = limit};
+    store_op_init(&ticks.op, STORE_TICKS, sim.wall);
+    read_now(&ticks.op);
+    model_compare_ledger(&sim.model, entry, ticks.rows, ticks.count);
+    if (ticks.more != (ticks.count < entry->kept) || (!ticks.more && ticks.count != entry->kept))
+        sim_wrong("schedule %s has %u rows%s, it must be %u", entry->name, ticks.count,
+                  ticks.more ? ", and more" : "", entry->kept);
+    store_op_release(&ticks.op);
+}
+
+/* `deep`: each ledger, all of it; or the newest rows of one. */
+static void compare_entries(bool deep)
+{
+    unsigned chosen = dice(ENTRIES);
+    struct op_schedules all = {.limit = UINT32_MAX, .name = SLICE_EMPTY, .after = SLICE_EMPTY};
+    store_op_init(&all.op, STORE_SCHEDULES, sim.wall);
+    read_now(&all.op);
+    if (all.count != sim.model.entry_count)
+        sim_wrong("there are %u schedules, it must be %u", all.count, sim.model.entry_count);
+    for (unsigned i = 0; i < all.count; i++) {
+        const struct model_entry *entry = model_entry(&sim.model, all.schedules[i].name);
+        if (!entry)
+            sim_wrong("there is a schedule '%.*s' that must not exist", SLICE_ARG(all.schedules[i].name));
+        model_compare_entry(&sim.model, entry, &all.schedules[i]);
+        if (deep || i == chosen)
+            compare_ledger(entry, deep ? UINT32_MAX : 3);
+    }
+    store_op_release(&all.op);
+    if (sim.model.wrong[0])
+        sim_wrong("%s", sim.model.wrong);
+}
+
 void check_contents(bool deep)
 {
     static unsigned turn;
@@ -275,6 +313,7 @@ void check_contents(bool deep)
     sim.checks++;
     compare_all();
     compare_queues();
+    compare_entries(deep);
     for (unsigned i = 0; deep && i < rows; i++)
         compare_index(&indexes[i], UINT32_MAX);
     for (unsigned i = 0; deep && i < sim.model.job_count; i++)
@@ -451,7 +490,7 @@ static void check_running(const struct model_job *job)
     if (job->state != JOB_RUNNING || !job->by_worker)
         return;
     struct fake_job *fake = worker_has(job, &seat);
-    if (!fake && !is_among(sim.orphans, job->token))
+    if (!fake && !is_among(sim.orphans, job->token) && job->token > sim.unrecovered)
         sim_wrong("job %s is running in '%s', and that worker does not have it", job->name, job->holder);
     if (fake && job->cancelling && !fake->told && !is_among(sim.orphans, job->token))
         sim_wrong("job %s was cancelled, and worker %s, which runs it, was not told", job->name, seat->name);
@@ -501,5 +540,7 @@ void check_rest(void)
         check_hint(&m->queues[i]);
     workers_check_rest();
     clients_check_rest();
+    if (sim.now >= sim.rests_until)
+        entries_check_rest();
     check_told();
 }

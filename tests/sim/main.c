@@ -97,6 +97,7 @@ static void tell_own(const struct store_op *op)
     const struct op_lease *lease = (const struct op_lease *)op;
     const struct op_sweep *sweep = (const struct op_sweep *)op;
     const struct op_release *release = (const struct op_release *)op;
+    const struct op_tick *tick = (const struct op_tick *)op;
     static const char *const kinds[] = {"given back", "charged with a crash", "charged with a timeout",
                                         "given back unstarted"};
     static const char *const sweeps[] = {"due", "leases", "old", "pauses", "dead"};
@@ -117,6 +118,10 @@ static void tell_own(const struct store_op *op)
     else if (op->verb == STORE_EXTEND)
         say("    at +%lld ms: the lease of %s is extended", (long long)(sim.now - 1000),
             name_of(((const struct op_extend *)op)->id));
+    else if (op->verb == STORE_TICK)
+        say("    at +%lld ms: schedule %.*s: the moment %+lld is %s%s", (long long)(sim.now - 1000),
+            SLICE_ARG(tick->name), (long long)(tick->row.planned - MODEL_BEGIN),
+            tick_outcome_name(tick->outcome), tick->row.count > 1 ? ", and others behind it" : "");
     else if (op->verb == STORE_PARK)
         say("    at +%lld ms: %s is parked", (long long)(sim.now - 1000),
             name_of(((const struct op_step *)op)->id));
@@ -142,6 +147,8 @@ static void on_batch(struct store_op **ops, unsigned count, bool no_space, bool 
     for (int leases = 0; leases < 2; leases++)
         for (unsigned i = 0; i < count; i++)
             if ((ops[i]->verb == STORE_LEASE) == leases) {
+                if (ops[i]->verb == STORE_SCHEDULE)
+                    entries_check_change((const struct op_schedule *)ops[i]);
                 model_apply(&sim.model, ops[i]);
                 learn_names();
                 tell_own(ops[i]);
@@ -153,6 +160,7 @@ static void on_batch(struct store_op **ops, unsigned count, bool no_space, bool 
 
 static void on_submitted(const struct ticket *ticket)
 {
+    entries_begin(ticket->op);
     if (!ticket->ours)
         workers_submitted(ticket);
 }
@@ -203,6 +211,7 @@ static void on_answered(const struct ticket *ticket)
     const struct store_op *op = ticket->op;
     if (op->code == MQ_OK)
         workers_released(op);
+    entries_answered(ticket);
     if (ticket->ours)
         return;
     if (ended_lease(op))
@@ -216,7 +225,7 @@ static void on_answered(const struct ticket *ticket)
 static void set_up(uint64_t seed, const char *dir)
 {
     uint64_t rng = mix(seed + 1);
-    sim.wall = 1800000000000;
+    sim.wall = MODEL_BEGIN;
     sim.now = 1000;
     sim.wide = rng & 1;
     sim.workers = 1 + (unsigned)(rng >> 8) % SEATS;

@@ -236,7 +236,8 @@ static enum mq_code apply(struct model *m, const struct store_op *op)
         [STORE_EDIT] = apply_step,         [STORE_MANY] = apply_many,       [STORE_QUEUE] = apply_queue,
         [STORE_SWEEP] = apply_sweep,       [STORE_UNPARK] = apply_unpark,   [STORE_RECOVER] = apply_recover,
         [STORE_GROUP] = apply_group,       [STORE_TYPE] = apply_type,       [STORE_TAKE_BACK] = apply_step,
-        [STORE_FREE_KEY] = apply_free_key, [STORE_RESCHEDULE] = apply_step,
+        [STORE_FREE_KEY] = apply_free_key, [STORE_RESCHEDULE] = apply_step, [STORE_SCHEDULE] = apply_schedule,
+        [STORE_TICK] = apply_tick,
     };
     return verbs[op->verb](m, op);
 }

@@ -15,7 +15,8 @@
 #include <stdarg.h>
 #include "store/store.h"
 
-#define MODEL_TEXT 32
+#define MODEL_TEXT  32
+#define MODEL_BEGIN 1800000000000 /* the wall clock, when a history begins: 2027-01-15T08:00:00Z */
 
 struct model_job {
     job_id id;
@@ -39,8 +40,10 @@ struct model_job {
     uint16_t key_states;
     wall_ms key_until; /* it may hold the key until then */
     float progress;
-    unsigned ended;           /* attempts in its history */
-    enum job_step last_ended; /* how the last of them ended */
+    unsigned ended;            /* attempts in its history */
+    enum job_step last_ended;  /* how the last of them ended */
+    char schedule[MODEL_TEXT]; /* the cron entry that made it; empty: none */
+    wall_ms planned_at;
 };
 
 struct model_queue {
@@ -59,7 +62,41 @@ struct model_pause {
     wall_ms until;
 };
 
-#define MODEL_PAUSES 8 /* a history has fewer types */
+/*
+ * The moments of a cron entry, in the plainest form: one every `period_ms`. That is all that @every says, and what some
+ * expressions say in UTC, counted from the year 1970. Which moments an expression names in general, tests/unit/job knows.
+ */
+struct model_clockwork {
+    const char *cron;
+    int64_t period_ms, first_ms; /* period 0: @reboot, no moments */
+    bool from_since;             /* counted from the moment at which the entry was set */
+};
+extern const struct model_clockwork model_clockworks[];
+extern const unsigned model_clockwork_count;
+
+struct model_entry {
+    char name[MODEL_TEXT];
+    char *definition;
+    /* what it says */
+    const struct model_clockwork *clock;
+    wall_ms start, end;
+    int64_t within_ms, jitter_ms; /* moments that are later become no job */
+    uint64_t most,
+        fired_max; /* so many of those that are due at once, the newest; jobs in all, 0 for any number */
+    /* where it stands */
+    enum schedule_source source;
+    bool ended, paused;
+    wall_ms pause_until, since, planned, last;
+    uint64_t revision, fired, rows, counts[TICK_OUTCOMES];
+    job_id job;
+    wall_ms waits_since; /* this moment, and those after it, had to wait for the job before; 0: none had */
+    struct tick_row *ledger; /* the rows that are kept; the newest is last, and has the number rows - 1 */
+    unsigned kept;
+};
+
+#define MODEL_RIVAL   "another server" /* the note of ticks that dispatch did not decide: they need no reason */
+#define MODEL_ENTRIES 4                /* more than a history has names for them */
+#define MODEL_PAUSES  8                /* a history has fewer types */
 struct model {
     struct model_job *jobs; /* by id */
     unsigned job_count, job_cap;
@@ -67,6 +104,8 @@ struct model {
     unsigned queue_count, queue_cap;
     struct model_pause pauses[MODEL_PAUSES]; /* by number */
     unsigned pause_count;
+    struct model_entry entries[MODEL_ENTRIES];
+    unsigned entry_count;
     job_id last_id;
     uint64_t last_token;
     /* the rules, as in struct store_settings */
@@ -107,6 +146,18 @@ uint32_t model_pause_of(const struct model *m, const char *type, wall_ms now);
 
 /* Who stands so to this key of this type; NULL for nobody. */
 struct model_job *model_key(const struct model *m, const char *type, const char *key, enum key_role role);
+
+struct model_entry *model_entry(const struct model *m, struct slice name); /* or NULL */
+/* Its first moment after this one; WALL_NEVER. */
+wall_ms model_next_moment(const struct model_entry *entry, wall_ms after);
+/* The job that it made last has not ended. */
+bool model_job_goes_on(const struct model *m, const struct model_entry *entry);
+/* The server was started anew: what its memory knew of entries is gone. */
+void model_restarted(struct model *m);
+/* Keeps the first difference between the store's record, or rows from the newest on, and what must be. */
+void model_compare_entry(struct model *m, const struct model_entry *entry, const struct schedule_view *view);
+void model_compare_ledger(struct model *m, const struct model_entry *entry, const struct tick_row *rows,
+                          unsigned count);
 
 /* A filter without a cursor fits this job. */
 bool model_fits(const struct model_job *job, const struct job_filter *filter);

@@ -56,6 +56,12 @@ static void push_job(struct model *m, const struct op_push *op, bool behind)
     text_of(job->queue, spec->queue);
     text_of(job->payload, spec->payload);
     sscanf(job->payload, "%*[\"]%31[0-9.]", job->name);
+    if (spec->schedule.len) { /* all jobs of an entry have the same payload */
+        text_of(job->schedule, spec->schedule);
+        job->planned_at = spec->planned_at;
+        snprintf(job->name, sizeof job->name, "%.10s%+lld", job->schedule,
+                 (long long)(spec->planned_at - MODEL_BEGIN));
+    }
     if (id <= m->last_id)
         model_wrong(m, "the push of job %s got id %llx, not greater than the last", job->name,
                     (unsigned long long)id);
@@ -113,7 +119,7 @@ static void check_answer(struct model *m, const struct op_push *op, enum push_ou
                     job ? state_name(job->state) : "none");
 }
 
-static enum mq_code push_one(struct model *m, const struct op_push *op)
+enum mq_code do_push(struct model *m, const struct op_push *op)
 {
     char type[MODEL_TEXT], key[MODEL_TEXT];
     struct model_job *holder = NULL, *target = NULL;
@@ -148,7 +154,7 @@ static enum mq_code push_one(struct model *m, const struct op_push *op)
 
 enum mq_code apply_push(struct model *m, const struct store_op *op)
 {
-    return push_one(m, (const struct op_push *)op);
+    return do_push(m, (const struct op_push *)op);
 }
 
 /* ---- LEASE ------------------------------------------------------------------------------------------------- */
@@ -261,7 +267,7 @@ static enum mq_code complete(struct model *m, const struct op_complete *op)
     keep_attempt(job, STEP_ACK);
     finish(m, job, JOB_SUCCEEDED, op->op.now);
     for (unsigned i = 0; i < op->child_count && code == MQ_OK; i++)
-        code = push_one(m, op->children[i]);
+        code = do_push(m, op->children[i]);
     return code;
 }
 

@@ -1,6 +1,7 @@
 /*
  * model_inside.h - what the files of the model share: model.c (looking, all operations), model_attempt.c (from the
- * push to the end of an attempt), model_step.c (what people do), model_time.c (what time does, and a restart).
+ * push to the end of an attempt), model_step.c (what people do), model_time.c (what time does, and a restart),
+ * model_entry.c (cron entries).
  */
 #ifndef MOONQ_TESTS_SIM_MODEL_INSIDE_H
 #define MOONQ_TESTS_SIM_MODEL_INSIDE_H
@@ -37,6 +38,11 @@ bool is_key_taken(const struct model *m, const struct model_job *job, wall_ms no
 struct model model_copy(const struct model *m);
 void model_copy_free(struct model *copy);
 
+/* What a push must be answered; then it has been done. */
+enum mq_code do_push(struct model *m, const struct op_push *op);
+/* CANCEL: answers the state; running: its holder is to be told. */
+enum job_state cancel(struct model *m, struct model_job *job, wall_ms now);
+
 /* Lost by its holder without a word; answers the state. */
 enum job_state release(struct model *m, struct model_job *job, enum release_kind kind, wall_ms run_at,
                        wall_ms now);
@@ -49,4 +55,5 @@ apply_verb apply_push, apply_lease, apply_complete, apply_fail, apply_release, a
     apply_park;
 apply_verb apply_step, apply_many, apply_queue, apply_type;
 apply_verb apply_sweep, apply_unpark, apply_recover, apply_free_key;
+apply_verb apply_schedule, apply_tick;
 #endif

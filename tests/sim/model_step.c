@@ -33,18 +33,22 @@ static void set_payload(struct model_job *job, struct slice payload)
     job->payload_len = payload.len;
 }
 
+enum job_state cancel(struct model *m, struct model_job *job, wall_ms now)
+{
+    job->cancelling = job->state == JOB_RUNNING;
+    if (job->cancelling)
+        return JOB_RUNNING;
+    finish(m, job, JOB_CANCELLED, now);
+    return JOB_CANCELLED;
+}
+
 /* Does one step that is allowed; answers the state it leaves the job in. */
 static enum job_state do_step(struct model *m, struct model_job *job, const struct op_step *op, wall_ms now)
 {
     bool later = op->run_at > now;
     switch (op->op.verb) {
     case STORE_CANCEL:
-        if (job->state == JOB_RUNNING) {
-            job->cancelling = true;
-            return JOB_RUNNING;
-        }
-        finish(m, job, JOB_CANCELLED, now);
-        return JOB_CANCELLED;
+        return cancel(m, job, now);
     case STORE_RESCHEDULE:
         reschedule(m, job, op->run_at, now);
         return job->state;

@@ -136,6 +136,7 @@ void step_push(void), step_burst(void), step_person(void), step_cancel_running(v
     step_many(void), step_bulk(void), step_release(void), step_queue(void), step_type(void),
     step_reload(void), step_configure(void), step_fetch(void), step_hang_up(void), step_ack(void),
     step_nack(void), step_extend(void), step_note(void), step_wait(void), step_wait_stop(void);
+void step_cron_set(void), step_cron_change(void), step_cron_file(void), step_cron_rival(void);
 void step_worker_works(void), step_worker_begins(void), step_worker_says(void), step_worker_notes(void),
     step_worker_lies(void), step_worker_garbage(void), step_worker_hangs(void), step_worker_wakes(void),
     step_worker_dies(void), step_worker_starts(void), step_worker_retires(void);
@@ -154,6 +155,7 @@ static const struct {
     {60, step_moment},       {60, step_while},        {4, step_hours},          {6, step_clock},
     {15, step_release},      {20, step_type},         {6, step_burst},          {10, step_stall},
     {2, step_restart},       {3, step_kill},          {8, step_fate},           {2, step_calm},
+    {10, step_cron_set},     {10, step_cron_change},  {3, step_cron_file},      {5, step_cron_rival},
 };
 enum {
     KINDS = sizeof kinds / sizeof *kinds

@@ -84,7 +84,7 @@ static bool must_sync(void)
         enum store_verb verb = ticket->op->verb;
         if (!ticket->committed && !ticket->is_read && ticket->op->code == MQ_OK &&
             ((verb == STORE_PUSH && ((const struct op_push *)ticket->op)->outcome != PUSH_SKIPPED) ||
-             verb == STORE_COMPLETE || verb == STORE_FAIL || verb == STORE_RELEASE))
+             verb == STORE_COMPLETE || verb == STORE_FAIL || verb == STORE_RELEASE || verb == STORE_TICK))
             return true;
     }
     return false;

@@ -108,6 +108,8 @@ static bool recover(const job_id *suspects, unsigned count)
         op.limit = 2;
         if (!ask(&op.op))
             return false;
+        if (op.op.code != MQ_OK) /* the disk is full: dispatch finds them later, as nobody has them */
+            sim.unrecovered = sim.model.last_token;
         store_op_release(&op.op);
     } while (op.more);
     return true;
@@ -152,17 +154,22 @@ static void server_open(void)
 
 void server_start(bool first)
 {
+    struct dispatch *d;
     job_id suspects[SEATS];
     unsigned count = workers_suspects(suspects);
     for (unsigned i = 0; i < SEATS; i++)
         workers_vanish(&sim.seats[i]);
     server_open();
+    d = sim.d;
     if (!first) {
         check_contents(true);
         if (!recover(suspects, count))
             return; /* killed again: whoever came after us did the rest */
         server_unpark();
     }
+    if (sim.d != d)
+        return;
+    entries_restarted();
     for (unsigned i = 0; i < sim.workers && !sim.seats[i].worker; i++)
         workers_start(&sim.seats[i]);
 }
@@ -342,6 +349,7 @@ void server_calm(void)
     server_set_types();
     server_unpark();
     resume_all();
+    entries_pause(true);
     for (unsigned i = 0; i < SEATS; i++)
         if (!sim.seats[i].worker)
             workers_start(&sim.seats[i]);
@@ -366,4 +374,5 @@ void server_calm(void)
         check_rest();
     }
     sim.calm = false;
+    entries_pause(false);
 }

@@ -11,6 +11,8 @@
 #ifndef MOONQ_TESTS_SIM_SIM_H
 #define MOONQ_TESTS_SIM_SIM_H
 
+#include <jansson.h>
+
 #include "dispatch/dispatch.h"
 #include "model.h"
 #include "runtime/frame.h"
@@ -24,10 +26,12 @@
 #define TEXT_MAX    40
 #define QUEUES      4
 #define JOB_TYPES   3
+#define ENTRIES     3 /* cron entries */
 #define HISTORY_MAX 20000
 
 extern const char *const queue_names[QUEUES];
 extern const char *const type_names[JOB_TYPES];
+extern const char *const entry_names[ENTRIES];
 
 /* ---- steps -------------------------------------------------------------------------------------------------- */
 
@@ -117,6 +121,14 @@ struct sim {
     struct client_wait waits[WAITERS];
     struct held held[HELD_MAX];
     unsigned held_count;
+    json_t *file; /* what schedules.lua says; NULL: there is none */
+    struct {
+        mono_ms rests_until; /* a push was refused: it may be tried again only then */
+        unsigned booted;     /* times that @reboot came since the start */
+        unsigned changes;    /* under way */
+        bool met;            /* ... more than one at once */
+        uint64_t boots;      /* at this revision, it must come; 0: it need not */
+    } entries[ENTRIES];
     unsigned bulks;        /* under way */
     mono_ms rests_until;   /* all was refused: dispatch may rest so long */
     uint64_t orphans[64];  /* leases whose outcome was refused: dispatch must ask again; 0: none */
@@ -125,6 +137,7 @@ struct sim {
     unsigned taken_count;
     uint64_t shortened[64]; /* leases of workers that somebody else extended, to less: they may run out */
     unsigned shortened_count;
+    uint64_t unrecovered; /* leases up to this one may be of workers that are gone */
     bool disturbed; /* a clock jumped, the loop stood still, the disk was full, and it is not over yet */
     uint64_t disturbed_at; /* the last lease of the last time: those before may run out for that reason */
     /* what dispatch may do just now: see workers.c */
@@ -170,7 +183,7 @@ void server_unpark(void);
 /* Everything is brought in order, and then every job must come to its end. */
 void server_calm(void);
 
-/* ---- clients.c, workers.c, check.c ------------------------------------------------------------------------------ */
+/* ---- clients.c, workers.c, entries.c, check.c ------------------------------------------------------------------------------ */
 
 void clients_forget(void);     /* the server they spoke to is dead */
 void clients_finish(void);     /* acknowledge all that they hold */
@@ -189,6 +202,16 @@ void workers_submitted(const struct ticket *ticket); /* may dispatch do this now
 void workers_released(const struct store_op *op);    /* dispatch was told of this RELEASE, or of many */
 void workers_check_rest(void);
 struct dispatch_host workers_host(void);
+
+#define ENTRY_REST_MS 31000 /* so long dispatch lets an entry rest whose push was refused */
+void entries_restarted(void);
+void entries_begin(const struct store_op *op);     /* it is submitted, by whomever */
+void entries_submitted(const struct store_op *op); /* may dispatch do this now? */
+void entries_answered(const struct ticket *ticket);
+void entries_check_rest(void);
+/* Before a change is applied: what it plans follows from what is there. */
+void entries_check_change(const struct op_schedule *op);
+void entries_pause(bool pause); /* all of them; and all go on */
 
 /* The store's contents against the model. `deep`: every index, too. */
 void check_contents(bool deep);

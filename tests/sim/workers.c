@@ -602,6 +602,11 @@ void workers_submitted(const struct ticket *ticket)
             sim_wrong("the lease of %s was renewed, and no worker has it",
                       name_of(((const struct op_extend *)op)->id));
         break;
+    case STORE_SCHEDULE:
+    case STORE_TICK:
+        entries_submitted(op);
+        break;
+    case STORE_SCHEDULES:
     case STORE_PARK:
     case STORE_NOTE:
         break;
