@@ -204,7 +204,9 @@ void entry_learn(struct dispatch *d, const struct schedule_view *view)
 
 void entry_arrange(struct entry *entry)
 {
-    wall_ms due = entry->paused ? entry->pause_until : entry->boot ? entry->d->wall : entry->planned;
+    wall_ms due = entry->paused ? entry->pause_until
+                  : entry->boot ? 0 /* has come, whatever the clock says */
+                                : entry->planned;
     bool out = entry->busy || entry->trouble || entry->ended || !entry->stored || entry->waiter.of ||
                entry->rests || !entry->definition;
     agenda_put(entry->d, entry, out ? WALL_NEVER : due);

@@ -456,6 +456,22 @@ static void reboot_fires_once_at_each_start(void **state)
     world_free(w);
 }
 
+static void reboot_does_not_wait_for_a_clock_that_is_set_back_at_the_start(void **state)
+{
+    struct world *w = begin();
+    (void)state;
+    set(w, "warm", "{\"cron\":\"@reboot\",\"type\":\"a\"}");
+    world_restart(w, MINUTE);
+    dispatch_set_schedules(w->d, no_file);
+    dispatch_start_schedules(w->d, w->wall);
+    store_flush(w->store);
+    store_collect(w->store);
+    w->wall -= HOUR; /* between its entries' being read and the first turn */
+    world_turn(w);
+    assert_int_equal(jobs(w), 1);
+    world_free(w);
+}
+
 static void a_max_that_is_reached_already_ends_the_entry_at_once(void **state)
 {
     struct world *w = begin();
@@ -824,6 +840,7 @@ int main(void)
         cmocka_unit_test(a_max_that_is_reached_already_ends_the_entry_at_once),
         cmocka_unit_test(jitter_is_never_earlier_and_the_same_for_the_same_moment),
         cmocka_unit_test(reboot_fires_once_at_each_start),
+        cmocka_unit_test(reboot_does_not_wait_for_a_clock_that_is_set_back_at_the_start),
         cmocka_unit_test(reboot_keeps_the_rules_of_other_moments),
         cmocka_unit_test(reboot_whose_push_is_refused_is_tried_again),
         cmocka_unit_test(a_change_that_meets_a_tick_loses_and_repeats_nothing),
