@@ -200,6 +200,7 @@ struct worker_view {
     wall_ms started_at;
     int64_t silent_ms; /* since its last beat */
     uint64_t memory;   /* bytes that its Lua has, by its own word */
+    uint32_t scripts;  /* a hash of those that it loaded; 0: not known yet */
 };
 /* Workers in order; false past the last. */
 bool dispatch_worker_view(struct dispatch *d, unsigned index, struct worker_view *out);

@@ -164,6 +164,7 @@ struct worker {
     unsigned asking;                          /* jobs asked for it */
     unsigned window; /* places we dare to fill; shrinks when it starts too few in time */
     struct place *places;
+    uint32_t scripts; /* a hash of those that it loaded, by its own word; 0: it did not say */
     uint64_t started, done, failed;
     mono_ms moved_at;    /* the last of these grew, or there was nothing for it to begin */
     unsigned taken_back; /* since then: jobs that it did not begin in time */

@@ -127,6 +127,7 @@ void outcome_failed(struct worker *worker, struct place *place, const struct fra
         run_at = WALL_MAX;
     outcome->fail.id = place->id;
     outcome->fail.token = place->token;
+    outcome->fail.scripts = worker->scripts;
     outcome->fail.verdict =
         failed->verdict <= FAIL_CANCELLED ? (enum fail_verdict)failed->verdict : FAIL_RETRY;
     outcome->fail.run_at = run_at;
@@ -144,6 +145,7 @@ static void fail_instead(struct outcome *outcome)
     struct dispatch *d = outcome->d;
     job_id id = outcome->complete.id;
     uint64_t token = outcome->complete.token;
+    uint32_t scripts = outcome->complete.scripts;
     char text[MQ_ERR_TEXT_BYTES];
     int len = snprintf(text, sizeof text, "a job that it pushed was refused: %.280s", outcome->op.err.text);
     const char *code = mq_code_name(outcome->op.code);
@@ -157,6 +159,7 @@ static void fail_instead(struct outcome *outcome)
         .verdict = FAIL_RETRY,
         .run_at = d->wall + backoff_default_ms(outcome->attempt, d->host.chance(d->host.owner)),
         .code = slice_of(code),
+        .scripts = scripts,
     };
     buf_clear(&outcome->bytes); /* the result and the children are void; type and queue must be read again */
     struct buf fresh = BUF_INIT;
@@ -229,6 +232,7 @@ void outcome_done(struct worker *worker, struct place *place, const struct frame
     struct outcome *outcome = outcome_new(worker, place, STORE_COMPLETE, bytes, complete_done);
     outcome->complete.id = place->id;
     outcome->complete.token = place->token;
+    outcome->complete.scripts = worker->scripts;
     outcome->complete.result = keep(outcome, done->result);
     /* a count that lies is not believed */
     if (done->result.len > worker->d->settings.result_max)
@@ -285,6 +289,7 @@ void outcome_release(struct worker *worker, const struct place *place, enum rele
     struct outcome *outcome = outcome_new(worker, place, STORE_RELEASE, message.len, release_done);
     outcome->release.id = place->id;
     outcome->release.token = place->token;
+    outcome->release.scripts = worker->scripts;
     outcome->release.kind = kind;
     outcome->release.run_at = run_at;
     outcome->release.message = keep(outcome, message);

@@ -96,6 +96,8 @@ const char *worker_name(const struct worker *worker);
 const char *worker_pool(const struct worker *worker);
 unsigned worker_busy(const struct worker *worker); /* jobs given, running or dropping */
 
+/* What its READY says: a hash of its scripts, for the record of each attempt. */
+void dispatch_worker_loaded(struct worker *worker, uint32_t scripts);
 /* It answered READY: it may get jobs. */
 void dispatch_worker_ready(struct dispatch *d, struct worker *worker, mono_ms now);
 /* It gets no more jobs; when worker_busy is 0 the server ends it. */

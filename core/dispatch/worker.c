@@ -227,6 +227,11 @@ static void emit_worker(struct dispatch *d, const char *name, const struct worke
                                      .fraction = -1});
 }
 
+void dispatch_worker_loaded(struct worker *worker, uint32_t scripts)
+{
+    worker->scripts = scripts;
+}
+
 void dispatch_worker_ready(struct dispatch *d, struct worker *worker, mono_ms now)
 {
     worker->state = WORKER_READY;
@@ -367,6 +372,7 @@ bool dispatch_worker_view(struct dispatch *d, unsigned index, struct worker_view
                     .started_at = worker->started_at,
                     .silent_ms = d->now - worker->beat_at,
                     .memory = atomic_load(&worker->page->memory),
+                    .scripts = worker->scripts,
                 };
                 return true;
             }

@@ -107,6 +107,7 @@ struct job_attempt {
     struct slice code;      /* "SCRIPT", "TIMEOUT", "CRASH", ...; empty for success */
     struct slice message;   /* the error, for a person */
     struct slice traceback; /* empty where there is none */
+    uint32_t scripts; /* a hash of the scripts that its worker had loaded; 0: not known, or a client's */
 };
 
 /* A job as a listing shows it. */

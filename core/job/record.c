@@ -13,6 +13,7 @@ enum {
     STATUS_FORMAT_LONG =
         3, /* as 2 (the number may be 0), and how it stands to its unique key and to its time */
     ATTEMPT_FORMAT = 1,
+    ATTEMPT_FORMAT_SCRIPTS = 2, /* as 1, and which scripts its worker had */
 };
 
 enum {
@@ -293,7 +294,7 @@ enum mq_code record_read_status(struct job_status *out, struct slice bytes, stru
 void record_add_attempt(struct buf *out, const struct job_attempt *attempt)
 {
     size_t held = buf_len(out);
-    buf_u8(out, ATTEMPT_FORMAT);
+    buf_u8(out, attempt->scripts ? ATTEMPT_FORMAT_SCRIPTS : ATTEMPT_FORMAT);
     buf_u16(out, attempt->number);
     buf_u8(out, (uint8_t)attempt->outcome);
     buf_u64(out, (uint64_t)attempt->began);
@@ -302,6 +303,8 @@ void record_add_attempt(struct buf *out, const struct job_attempt *attempt)
     buf_string(out, attempt->code);
     buf_string(out, attempt->message);
     buf_string(out, attempt->traceback);
+    if (attempt->scripts)
+        buf_u32(out, attempt->scripts);
     size_t len = buf_len(out) - held;
     buf_room(out, SUM_BYTES);
     buf_u32(out, sum_of(out->at + out->end - len, len));
@@ -310,7 +313,9 @@ void record_add_attempt(struct buf *out, const struct job_attempt *attempt)
 enum mq_code record_read_attempt(struct job_attempt *out, struct slice bytes, struct mq_err *err)
 {
     struct reader body;
-    enum mq_code code = open_record(&body, bytes, ATTEMPT_FORMAT, "attempt", err);
+    bool scripts = bytes.len && (uint8_t)bytes.at[0] == ATTEMPT_FORMAT_SCRIPTS;
+    enum mq_code code =
+        open_record(&body, bytes, scripts ? ATTEMPT_FORMAT_SCRIPTS : ATTEMPT_FORMAT, "attempt", err);
     if (code != MQ_OK)
         return code;
     struct job_attempt attempt;
@@ -323,6 +328,9 @@ enum mq_code record_read_attempt(struct job_attempt *out, struct slice bytes, st
     attempt.code = reader_string(&body);
     attempt.message = reader_string(&body);
     attempt.traceback = reader_string(&body);
+    attempt.scripts = scripts ? reader_u32(&body) : 0;
+    if (scripts && !body.short_ && !attempt.scripts)
+        return mq_fail(err, MQ_INTERNAL, "attempt record names scripts without a hash");
     if (outcome >= JOB_STEPS)
         return mq_fail(err, MQ_INTERNAL, "attempt record has outcome %u", outcome);
     code = close_record(&body, "attempt", err);

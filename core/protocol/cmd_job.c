@@ -22,7 +22,7 @@ enum mq_code cmd_job(struct call *call, struct mq_err *err)
 
 static void add_attempt(struct reply *reply, const struct job_attempt *attempt)
 {
-    reply_map(reply, 8);
+    reply_map(reply, 9);
     reply_bulk(reply, SLICE("number"));
     reply_int(reply, attempt->number);
     reply_bulk(reply, SLICE("outcome"));
@@ -33,6 +33,8 @@ static void add_attempt(struct reply *reply, const struct job_attempt *attempt)
     reply_moment(reply, attempt->ended);
     reply_bulk(reply, SLICE("worker"));
     reply_maybe(reply, attempt->worker);
+    reply_bulk(reply, SLICE("scripts"));
+    reply_hash(reply, attempt->scripts);
     reply_bulk(reply, SLICE("code"));
     reply_maybe(reply, attempt->code);
     reply_bulk(reply, SLICE("message"));

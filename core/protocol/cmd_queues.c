@@ -96,7 +96,7 @@ void answer_queues(struct call *call, struct reply *reply)
 
 static void add_worker(struct reply *reply, const struct worker_view *worker)
 {
-    reply_map(reply, 14);
+    reply_map(reply, 15);
     reply_bulk(reply, SLICE("name"));
     reply_bulk(reply, worker->name);
     reply_bulk(reply, SLICE("pool"));
@@ -121,6 +121,8 @@ static void add_worker(struct reply *reply, const struct worker_view *worker)
     reply_bulk(reply, SLICE("silent"));
     reply_int(reply, worker->silent_ms);
     add_count(reply, "memory", worker->memory);
+    reply_bulk(reply, SLICE("scripts"));
+    reply_hash(reply, worker->scripts);
 }
 
 enum mq_code cmd_workers(struct call *call, struct mq_err *err)

@@ -117,6 +117,16 @@ void reply_id(struct reply *r, job_id id)
     reply_bulk(r, (struct slice){id_format(text, id), JOB_ID_CHARS});
 }
 
+void reply_hash(struct reply *r, uint32_t hash)
+{
+    char text[9];
+    snprintf(text, sizeof text, "%08x", hash);
+    if (hash)
+        reply_text(r, text);
+    else
+        reply_null(r);
+}
+
 void reply_array(struct reply *r, size_t count)
 {
     head(r, '*', (int64_t)count);

@@ -35,6 +35,7 @@ void reply_double(struct reply *r, double number);
 void reply_bulk(struct reply *r, struct slice bytes);
 void reply_text(struct reply *r, const char *text);
 void reply_id(struct reply *r, job_id id);
+void reply_hash(struct reply *r, uint32_t hash); /* eight hexadecimal digits; 0: null */
 void reply_array(struct reply *r, size_t count); /* `count` replies follow */
 void reply_map(struct reply *r, size_t pairs);   /* twice as many follow */
 void reply_push(struct reply *r, size_t count);

@@ -258,7 +258,9 @@ const struct command commands[] = {
                  "it had waited "
                  "for, or null), `late` (so many ms after it the newest attempt began), `result`, "
                  "`attempts` (maps of "
-                 "`number`, `outcome`, `began`, `ended`, `worker`, `code`, `message`, `traceback`; oldest "
+                 "`number`, `outcome`, `began`, `ended`, `worker`, `scripts` (a hash of the scripts that the "
+                 "worker "
+                 "had loaded, as in WORKERS), `code`, `message`, `traceback`; oldest "
                  "first), `log` (maps of "
                  "`at`, `text`)",
         .errors = "BADARG NOTFOUND",
@@ -375,7 +377,9 @@ const struct command commands[] = {
             "`on_cpu` (the job that runs at this moment, or null), `started` (jobs it has begun), `done`, "
             "`failed`, `started_at`, "
             "`silent` (since its last "
-            "sign of life), `memory` (bytes that its Lua has)",
+            "sign of life), `memory` (bytes that its Lua has), `scripts` (a hash of the scripts that it "
+            "loaded: the "
+            "same for the same application and moonq)",
         .errors = "",
         .since = "0.1",
     },

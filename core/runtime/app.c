@@ -155,6 +155,7 @@ void app_load(struct app *app, lua_State *L)
     load_handlers(app, L);
     app_load_schedules(app, L);
     load_end();
+    json_object_set_new(app->ready, "scripts", json_integer(source_loaded()));
     json_object_set_new(app->ready, "ok",
                         json_boolean(json_array_size(json_object_get(app->ready, "errors")) == 0));
 }

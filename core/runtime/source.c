@@ -7,8 +7,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/buf.h"
+
+static uint64_t loaded; /* a process loads one application */
 
 static enum mq_code read_file(struct buf *out, const char *folder, const char *file, struct mq_err *err)
 {
@@ -93,6 +96,17 @@ static const char *give_piece(lua_State *L, void *owner, size_t *len)
     return *len ? piece->text.at : NULL;
 }
 
+static void note_loaded(const char *shown, struct slice text)
+{
+    loaded = XXH3_64bits_withSeed(shown, strlen(shown), loaded);
+    loaded = XXH3_64bits_withSeed(text.at, text.len, loaded);
+}
+
+uint32_t source_loaded(void)
+{
+    return (uint32_t)loaded ? (uint32_t)loaded : 1;
+}
+
 /* Pushes the function, or the reason why there is none. "t": bytecode is refused by the loader itself. */
 static int compile(lua_State *L, struct slice text, const char *chunk_name)
 {
@@ -112,6 +126,7 @@ enum mq_code source_load(lua_State *L, const char *folder, const char *file, con
     char name[512];
     enum mq_code code = read_file(&text, folder, file, err);
     if (code == MQ_OK) {
+        note_loaded(shown, buf_bytes(&text));
         snprintf(name, sizeof name, "@%s", shown);
         if (buf_len(&text) && text.at[0] == LUA_SIGNATURE[0]) {
             code = mq_fail(err, MQ_SCRIPT, "%s:1: bytecode is refused: only text can be loaded", shown);

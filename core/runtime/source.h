@@ -7,6 +7,7 @@
 
 #include <lua.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include "base/err.h"
 #include "base/slice.h"
 
@@ -18,6 +19,9 @@
  */
 enum mq_code source_load(lua_State *L, const char *folder, const char *file, const char *shown,
                          struct mq_err *err);
+
+/* A hash of all files that were loaded so far, with their names and in their order: which scripts these are. Not 0. */
+uint32_t source_loaded(void);
 
 /*
  * For a message about what a script returned: the line where it gives `key` a value, else that of its last return, else

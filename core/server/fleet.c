@@ -190,6 +190,7 @@ static void host_ready(void *owner, struct worker *worker, struct slice json)
         return; /* said once already, or too late: who is retired does not come back so */
     json_t *app = json_loadb(json.at, json.len, READY_FLAGS, NULL);
     enum mq_code code = app_check(app, &err);
+    dispatch_worker_loaded(worker, (uint32_t)json_integer_value(json_object_get(app, "scripts")));
     json_decref(app);
     if (code != MQ_OK) {
         snprintf(seat->refused, sizeof seat->refused, "%s", err.text);

@@ -201,6 +201,7 @@ struct op_complete {
     job_id id;
     uint64_t token;
     struct slice result; /* kept as long as the record; empty for none */
+    uint32_t scripts;    /* as in struct job_attempt */
     struct op_push **children;
     unsigned child_count;
 };
@@ -221,6 +222,7 @@ struct op_fail {
     enum fail_verdict verdict;
     wall_ms run_at;
     struct slice code, message, traceback;
+    uint32_t scripts;
     /* answers */
     enum job_state state; /* retrying, dead, cancelled or scheduled */
     uint16_t attempt;
@@ -242,6 +244,7 @@ struct op_release {
     enum release_kind kind;
     wall_ms run_at;       /* for what is charged */
     struct slice message; /* "worker w1 died of signal 11 (SIGSEGV)" */
+    uint32_t scripts;
     /* answers */
     enum job_state state; /* ready, retrying or dead; cancelled if it was asked to stop */
     uint16_t attempt;

@@ -220,9 +220,9 @@ static void recover(struct machine *m, struct op_recover *op, job_id id)
         job_spec(m, &job, &spec, NULL) != MQ_OK)
         return;
     bool charge = is_suspect(op, id);
-    enum job_state state =
-        release_job(m, &job, &spec, charge ? RELEASE_CRASHED : RELEASE_GIVE_BACK, op->run_at,
-                    charge ? op->message : SLICE("the server ended"), op->op.now);
+    struct attempt_words words = {.message = charge ? op->message : SLICE("the server ended")};
+    enum job_state state = release_job(m, &job, &spec, charge ? RELEASE_CRASHED : RELEASE_GIVE_BACK,
+                                       op->run_at, words, op->op.now);
     op->given_back += !charge;
     op->charged += charge;
     op->dead += state == JOB_DEAD;

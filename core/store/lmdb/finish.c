@@ -69,7 +69,7 @@ static void succeed(struct machine *m, struct op_complete *op, struct job *job, 
 {
     wall_ms now = op->op.now;
     if (job_stays_until(job, JOB_SUCCEEDED, keep_ms, now) > now) {
-        job_record_attempt(m, job, STEP_ACK, now, SLICE_EMPTY, SLICE_EMPTY, SLICE_EMPTY);
+        job_record_attempt(m, job, STEP_ACK, &(struct attempt_words){.scripts = op->scripts}, now);
         keep_result(m, job->id, op->result);
     }
     job_finish(m, job, STEP_ACK, keep_ms, now);
@@ -184,7 +184,8 @@ void fail_run(struct machine *m, struct store_op *head)
     enum job_step outcome = outcome_of(op, &job, &own);
     wall_ms now = head->now;
     op->attempt = job.status.attempt;
-    job_record_attempt(m, &job, outcome, now, op->code, op->message, op->traceback);
+    job_record_attempt(m, &job, outcome,
+                       &(struct attempt_words){op->code, op->message, op->traceback, op->scripts}, now);
     if (outcome == STEP_FAIL || outcome == STEP_BURY) {
         queue_touch(m, job.queue);
         job.queue->body.counts.failed++;
@@ -209,14 +210,14 @@ void fail_run(struct machine *m, struct store_op *head)
 /* ---- lost without a word ---- */
 
 static enum job_state give_back(struct machine *m, struct job *job, const struct job_spec *spec, bool begun,
-                                struct slice message, wall_ms now)
+                                const struct attempt_words *words, wall_ms now)
 {
     if (job->status.cancelling) {
-        job_record_attempt(m, job, STEP_CANCEL, now, SLICE_EMPTY, message, SLICE_EMPTY);
+        job_record_attempt(m, job, STEP_CANCEL, words, now);
         job_finish(m, job, STEP_CANCEL, spec->keep_ms, now);
         return job->status.state;
     }
-    job_record_attempt(m, job, STEP_GIVE_BACK, now, SLICE_EMPTY, message, SLICE_EMPTY);
+    job_record_attempt(m, job, STEP_GIVE_BACK, words, now);
     if (begun)
         job_leave(m, job);
     else
@@ -228,24 +229,24 @@ static enum job_state give_back(struct machine *m, struct job *job, const struct
 }
 
 enum job_state release_job(struct machine *m, struct job *job, const struct job_spec *spec,
-                           enum release_kind kind, wall_ms run_at, struct slice message, wall_ms now)
+                           enum release_kind kind, wall_ms run_at, struct attempt_words words, wall_ms now)
 {
     if (kind == RELEASE_GIVE_BACK || kind == RELEASE_UNSTARTED)
-        return give_back(m, job, spec, kind == RELEASE_GIVE_BACK, message, now);
+        return give_back(m, job, spec, kind == RELEASE_GIVE_BACK, &words, now);
     bool crashed = kind == RELEASE_CRASHED;
-    struct slice code = crashed ? SLICE("CRASH") : SLICE("TIMEOUT");
+    words.code = crashed ? SLICE("CRASH") : SLICE("TIMEOUT");
     queue_touch(m, job->queue);
     job->queue->body.counts.failed += !crashed;
     job->queue->body.counts.crashed += crashed;
     job->status.crashes += crashed;
     if (job->status.cancelling) {
-        job_record_attempt(m, job, STEP_CANCEL, now, code, message, SLICE_EMPTY);
+        job_record_attempt(m, job, STEP_CANCEL, &words, now);
         job_finish(m, job, STEP_CANCEL, spec->keep_ms, now);
         return job->status.state;
     }
     bool poison = crashed && m->rules.crash_limit && job->status.crashes >= m->rules.crash_limit;
     bool spent = job->status.attempt >= spec->max_attempts;
-    job_record_attempt(m, job, poison || spent ? STEP_BURY : STEP_FAIL, now, code, message, SLICE_EMPTY);
+    job_record_attempt(m, job, poison || spent ? STEP_BURY : STEP_FAIL, &words, now);
     if (poison)
         job_bury(m, job, now);
     else
@@ -265,7 +266,8 @@ void release_run(struct machine *m, struct store_op *head)
         return;
     job_names(head, &spec);
     op->attempt = job.status.attempt;
-    op->state = release_job(m, &job, &spec, op->kind, op->run_at, op->message, head->now);
+    struct attempt_words words = {.message = op->message, .scripts = op->scripts};
+    op->state = release_job(m, &job, &spec, op->kind, op->run_at, words, head->now);
 }
 
 /* ---- signs of life ---- */

@@ -411,8 +411,8 @@ static void drop_same_uncharged(struct machine *m, const struct job *job, enum j
         txn_fail(m, rc);
 }
 
-void job_record_attempt(struct machine *m, const struct job *job, enum job_step outcome, wall_ms now,
-                        struct slice code, struct slice message, struct slice traceback)
+void job_record_attempt(struct machine *m, const struct job *job, enum job_step outcome,
+                        const struct attempt_words *words, wall_ms now)
 {
     struct key key;
     struct job_attempt attempt = {
@@ -421,9 +421,10 @@ void job_record_attempt(struct machine *m, const struct job *job, enum job_step 
         .began = job->status.since,
         .ended = now,
         .worker = job->status.holder,
-        .code = code,
-        .message = message,
-        .traceback = traceback,
+        .code = words->code,
+        .message = words->message,
+        .traceback = words->traceback,
+        .scripts = words->scripts,
     };
     drop_same_uncharged(m, job, outcome);
     buf_clear(&m->record);

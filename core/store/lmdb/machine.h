@@ -350,9 +350,14 @@ void job_erase(struct machine *m, job_id id);
 /* The spec is written anew. Its slices may lie in the old one: it is encoded aside first. */
 void job_write_spec(struct machine *m, const struct job *job, const struct job_spec *old,
                     const struct job_spec *spec);
+/* What is told of how an attempt ended: as in struct job_attempt. */
+struct attempt_words {
+    struct slice code, message, traceback;
+    uint32_t scripts;
+};
 /* The attempt that ends now; the status still says running. */
-void job_record_attempt(struct machine *m, const struct job *job, enum job_step outcome, wall_ms now,
-                        struct slice code, struct slice message, struct slice traceback);
+void job_record_attempt(struct machine *m, const struct job *job, enum job_step outcome,
+                        const struct attempt_words *words, wall_ms now);
 /* Index entries that follow from the status. */
 void job_index(struct machine *m, job_id id, const struct job_status *status);
 void job_unindex(struct machine *m, job_id id, const struct job_status *status);
@@ -398,9 +403,9 @@ void lease_run(struct machine *m, struct store_op *op);
 void complete_run(struct machine *m, struct store_op *op);
 void fail_run(struct machine *m, struct store_op *op);
 void release_run(struct machine *m, struct store_op *op);
-/* The work of release_run on a running job in hand; answers its state. */
+/* The work of release_run on a running job in hand, `words` but for their code; answers its state. */
 enum job_state release_job(struct machine *m, struct job *job, const struct job_spec *spec,
-                           enum release_kind kind, wall_ms run_at, struct slice message, wall_ms now);
+                           enum release_kind kind, wall_ms run_at, struct attempt_words words, wall_ms now);
 void extend_run(struct machine *m, struct store_op *op);
 void note_run(struct machine *m, struct store_op *op);
 void step_run(struct machine *m, struct store_op *op);

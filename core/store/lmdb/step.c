@@ -103,7 +103,8 @@ static enum mq_code take_back(struct machine *m, struct job *job, const struct j
 {
     op->holds = job->status.token;
     op->attempt = job->status.attempt;
-    release_job(m, job, spec, RELEASE_GIVE_BACK, 0, op->reason, op->op.now);
+    release_job(m, job, spec, RELEASE_GIVE_BACK, 0, (struct attempt_words){.message = op->reason},
+                op->op.now);
     return MQ_OK;
 }
 

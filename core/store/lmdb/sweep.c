@@ -108,8 +108,8 @@ static bool sweep_lease(struct machine *m, struct op_sweep *op, enum db db, cons
     uint16_t max_attempts = spec.max_attempts;
     queue_touch(m, job.queue);
     job.queue->body.counts.lost++;
-    job_record_attempt(m, &job, STEP_LOST, op->op.now, SLICE("LOST"), SLICE("the lease ran out"),
-                       SLICE_EMPTY);
+    struct attempt_words words = {.code = SLICE("LOST"), .message = SLICE("the lease ran out")};
+    job_record_attempt(m, &job, STEP_LOST, &words, op->op.now);
     if (job.status.cancelling) {
         job_finish(m, &job, STEP_CANCEL, keep_ms, op->op.now);
     } else if (job.status.attempt >= max_attempts) {

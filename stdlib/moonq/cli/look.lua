@@ -58,6 +58,7 @@ local attempt_columns = {
     return attempt.ended and attempt.began and output.duration(attempt.ended - attempt.began)
   end },
   { "WORKER", "worker" },
+  { "SCRIPTS", "scripts", optional = true },
   { "ERROR", function(attempt)
     return attempt.code and attempt.code .. (attempt.message and " " .. attempt.message or "") or attempt.message
   end, optional = true },
@@ -215,6 +216,7 @@ local worker_columns = {
   { "MEMORY", function(worker)
     return output.bytes(worker.memory)
   end, right = true },
+  { "SCRIPTS", "scripts", optional = true },
   { "ON CPU", "on_cpu", optional = true },
 }
 

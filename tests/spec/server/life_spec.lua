@@ -123,6 +123,29 @@ describe("a job", function()
     assert.same({ since, true, 0 }, { job.since, job.parked, job.attempt })
   end)
 
+  it("says of each attempt which scripts its worker had loaded", function()
+    local server = support.start({ files = {
+      ["moonq.lua"] = [[return { pools = { default = { workers = 1, queues = { "*" } } } }]],
+      ["handlers/a.lua"] = [[return { retry = { policy = "fixed", delay = "1h" }, run = function() error("old") end }]],
+    } })
+    local id = server.client:push("a")
+    server:await("job.failed", id)
+    local old = server.client:job(id).attempts[1].scripts
+    assert.matches("^%x%x%x%x%x%x%x%x$", old)
+    assert.equal(old, server.client:workers()[1].scripts)
+    server.client:reload() -- nothing has changed
+    server.client:promote(id)
+    server:await("job.failed", id)
+    support.write_file(server.app .. "/handlers/a.lua", [[return { keep = "1h", run = function() return 1 end }]])
+    server.client:reload()
+    server.client:promote(id)
+    server:await("job.succeeded", id)
+    local attempts = server.client:job(id).attempts
+    assert.equal(old, attempts[2].scripts)
+    assert.are_not.equal(old, attempts[3].scripts)
+    assert.equal(server.client:workers()[1].scripts, attempts[3].scripts)
+  end)
+
   it("that nobody kept is gone when it has succeeded", function()
     local server = support.start({ files = files })
     local id = server.client:push("echo", {}, { keep = "0s" })

@@ -52,6 +52,7 @@ static const struct job_attempt attempt = {
     .code = {"SCRIPT", 6},
     .message = {"boom", 4},
     .traceback = {"line 1\nline 2", 13},
+    .scripts = 0xC0FFEE,
 };
 
 /* The three records as bytes; the caller frees. */
@@ -267,7 +268,22 @@ static void an_attempt_comes_back_as_it_was(void **state)
     assert_true(slice_equal(out.code, attempt.code));
     assert_true(slice_equal(out.message, attempt.message));
     assert_true(slice_equal(out.traceback, attempt.traceback));
+    assert_int_equal(out.scripts, attempt.scripts);
     free((void *)bytes.at);
+}
+
+static void an_attempt_whose_scripts_are_not_known_is_as_it_always_was(void **state)
+{
+    (void)state;
+    struct job_attempt in = attempt, out;
+    struct buf buf = BUF_INIT;
+    in.scripts = 0;
+    record_add_attempt(&buf, &in);
+    assert_int_equal(buf.at[0], 1);
+    assert_int_equal(record_read_attempt(&out, buf_bytes(&buf), NULL), MQ_OK);
+    assert_int_equal(out.scripts, 0);
+    assert_true(slice_equal(out.traceback, in.traceback));
+    buf_release(&buf);
 }
 
 static void every_flipped_bit_and_every_cut_is_seen(void **state)
@@ -329,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_unique_key_comes_back_with_its_terms),
         cmocka_unit_test(a_status_is_long_only_if_it_has_more_to_say),
         cmocka_unit_test(an_attempt_comes_back_as_it_was),
+        cmocka_unit_test(an_attempt_whose_scripts_are_not_known_is_as_it_always_was),
         cmocka_unit_test(every_flipped_bit_and_every_cut_is_seen),
         cmocka_unit_test(a_record_of_another_format_says_so),
         cmocka_unit_test(empty_slices_are_records_too),
