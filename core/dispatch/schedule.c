@@ -484,18 +484,16 @@ static struct decision drop(const struct due *due, const struct schedule *s, con
                          .until = due->at[dropped - 1],
                          .count = dropped,
                          .next = dropped < due->count ? due->at[dropped] : due->beyond};
+    /* a year of seconds is not walked through: what is too late anyway is passed over at once */
+    if (!due->all && dropped == due->count) {
+        wall_ms first = plan_next(&s->plan, standing->since, now - s->within_ms - 1);
+        d.more = first > d.next;
+        d.next = d.more ? first : d.next;
+    }
     if (waits(standing, d.planned))
         d.outcome = TICK_SKIPPED; /* the job before them takes too long */
-    else if (dropped < due->count && was_stepped_over(standing, d.planned))
+    else if (d.next <= now && was_stepped_over(standing, d.planned))
         d.outcome = TICK_MERGED;
-    if (due->all || dropped < due->count)
-        return d;
-    /* a year of seconds is not walked through: what is too late anyway is passed over at once */
-    wall_ms first = plan_next(&s->plan, standing->since, now - s->within_ms - 1);
-    if (first > d.next) {
-        d.next = first;
-        d.more = true;
-    }
     return d;
 }
 

@@ -5,11 +5,15 @@
 
 local ffi = require "ffi"
 
+if not pcall(ffi.typeof, "struct shim_page") then -- another module of this process may have said it
+  ffi.cdef [[
+    struct shim_page {
+      volatile uint64_t records;
+      volatile int64_t sync_us, write_errno, sync_errno, allowed, failures, clock_step_ms;
+    };
+  ]]
+end
 ffi.cdef [[
-  struct shim_page {
-    volatile uint64_t records;
-    volatile int64_t sync_us, write_errno, sync_errno, allowed, failures, clock_step_ms;
-  };
   int open(const char *path, int flags, ...);
   int close(int fd);
   int ftruncate(int fd, long len);

@@ -1,5 +1,6 @@
 /*
- * shim.h - what stands between the server and its disk and clock in crash tests: a library that is preloaded.
+ * shim.h - what stands between the server and its disk and clock in crash tests, and in specs that set the clock: a
+ * library that is preloaded.
  *
  * It writes down every write, sync, truncation and allocation of the store's file, in order, so that the disk of any
  * moment can be built again; and it can make these calls fail, make syncs slow, and shift the wall clock. A page of

@@ -55,6 +55,32 @@ function M.folder(files)
   return path
 end
 
+---@class support.Clock
+---@field env table<string, string>   for a server: what it and its workers are started with
+local Clock = {}
+Clock.__index = Clock
+
+--- A wall clock that a spec sets, for the real binary: a library before libc's clock (tests/crash/shim.h).
+---@return support.Clock
+function M.clock()
+  local folder = M.folder()
+  local page = dofile("tests/crash/page.lua").create(folder .. "/page")
+  return setmetatable({ page = page, env = {
+    LD_PRELOAD = assert(posix.realpath(M.binary:match("^(.*)/") .. "/crash/shim.so")), SHIM_PAGE = folder .. "/page",
+    ASAN_OPTIONS = (os.getenv("ASAN_OPTIONS") or "") .. ":verify_asan_link_order=0",
+  } }, Clock)
+end
+
+--- Sets it forwards by so many milliseconds; backwards, if they are negative.
+function Clock:step(ms)
+  self.page.clock_step_ms = self.page.clock_step_ms + ms
+end
+
+--- What it shows, in milliseconds; the fraction of a second is not known here.
+function Clock:now()
+  return (os.time()) * 1000 + tonumber(self.page.clock_step_ms)
+end
+
 --- For after_each: stops and removes, last first. A server that has been stopped already does not mind.
 function M.stop_all()
   local failure
