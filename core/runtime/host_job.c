@@ -6,6 +6,7 @@
 #include "runtime/inside.h"
 #include "runtime/json.h"
 #include "runtime/modules.h"
+#include "runtime/registry.h"
 #include "runtime/sandbox.h"
 #include "runtime/task.h"
 
@@ -27,8 +28,7 @@ static struct task *check_job(lua_State *L)
     struct job_handle *handle = lua_touserdata(L, 1);
     bool ours = false;
     if (handle && lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
-        lua_pushlightuserdata(L, &key_meta);
-        lua_rawget(L, LUA_REGISTRYINDEX);
+        registry_get(L, &key_meta);
         ours = lua_rawequal(L, -1, -2);
         lua_pop(L, 2);
     }
@@ -224,9 +224,8 @@ void job_push_maker(lua_State *L)
     lua_setfield(L, -2, "__tostring");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    lua_pushlightuserdata(L, &key_meta);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, LUA_REGISTRYINDEX);
+    lua_pushvalue(L, -1);
+    registry_set(L, &key_meta);
     lua_pushcclosure(L, make_job, 1);
 }
 

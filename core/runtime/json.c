@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "runtime/inside.h"
+#include "runtime/registry.h"
 
 int luaopen_cjson(lua_State *L);
 
@@ -217,8 +218,7 @@ enum mq_code json_write(struct buf *out, lua_State *L, int index, size_t limit, 
 
 void json_push_array_mark(lua_State *L)
 {
-    lua_pushlightuserdata(L, &key_array_mark);
-    lua_rawget(L, LUA_REGISTRYINDEX);
+    registry_get(L, &key_array_mark);
 }
 
 /* A list without entries is somewhere in the text (or in a string of it, which does no harm). */
@@ -319,8 +319,7 @@ static bool read_with_jansson(lua_State *L, struct slice text, bool *too_large)
     json_error_t why;
     json_t **held = lua_newuserdata(L, sizeof *held);
     *held = NULL;
-    lua_pushlightuserdata(L, &key_tree);
-    lua_rawget(L, LUA_REGISTRYINDEX);
+    registry_get(L, &key_tree);
     lua_setmetatable(L, -2);
     tree_bytes = 0;
     tree_limit = rt.meter.limit / 2;
@@ -345,8 +344,7 @@ enum mq_code json_read(lua_State *L, struct slice text, struct mq_err *err)
         return MQ_OK;
     if (too_large)
         return mq_fail(err, MQ_TOOBIG, "its values do not fit into memory");
-    lua_pushlightuserdata(L, &key_decode);
-    lua_rawget(L, LUA_REGISTRYINDEX);
+    registry_get(L, &key_decode);
     lua_pushlstring(L, text.at, text.len);
     int status = lua_pcall(L, 1, 1, 0);
     if (status == 0)
@@ -377,20 +375,17 @@ void json_open(lua_State *L)
     lua_call(L, 0, 1);
     configure(L, "decode_max_depth", 0, JSON_DEPTH_MAX);
     configure(L, "decode_invalid_numbers", 1, 0);
-    lua_pushlightuserdata(L, &key_decode);
-    lua_getfield(L, -2, "decode");
-    lua_rawset(L, LUA_REGISTRYINDEX);
+    lua_getfield(L, -1, "decode");
+    registry_set(L, &key_decode);
     lua_pop(L, 1);
 
-    lua_pushlightuserdata(L, &key_array_mark);
     lua_newtable(L);
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    lua_rawset(L, LUA_REGISTRYINDEX);
+    registry_set(L, &key_array_mark);
 
-    lua_pushlightuserdata(L, &key_tree);
     lua_newtable(L);
     lua_pushcfunction(L, tree_gc);
     lua_setfield(L, -2, "__gc");
-    lua_rawset(L, LUA_REGISTRYINDEX);
+    registry_set(L, &key_tree);
 }

@@ -5,25 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/registry.h"
 #include "runtime/sandbox.h"
 #include "runtime/source.h"
 
 /* Keys of the registry: moonq's modules by name, as loaded and frozen; the environment that they run in. */
 static char key_modules, key_frozen, key_environment;
 static const char *stdlib_folder, *app_folder; /* the state's; a process has one state */
-
-static void registry_get(lua_State *L, char *key)
-{
-    lua_pushlightuserdata(L, key);
-    lua_rawget(L, LUA_REGISTRYINDEX);
-}
-
-static void registry_set(lua_State *L, char *key)
-{
-    lua_pushlightuserdata(L, key);
-    lua_insert(L, -2);
-    lua_rawset(L, LUA_REGISTRYINDEX);
-}
 
 void modules_open(lua_State *L, const char *stdlib, const char *app)
 {

@@ -14,26 +14,13 @@
 #include "runtime/host_api.h"
 #include "runtime/json.h"
 #include "runtime/modules.h"
+#include "runtime/registry.h"
 #include "runtime/source.h"
 
 char sandbox_wait_mark, sandbox_raise_mark;
 
 /* Keys of the registry: the allowed globals; what the prelude returned; the metatable of errors. */
 static char key_globals, key_prelude, key_error;
-
-static void registry_get(lua_State *L, char *key)
-{
-    lua_pushlightuserdata(L, key);
-    lua_rawget(L, LUA_REGISTRYINDEX);
-}
-
-/* registry[key] = the top of the stack, which is taken off. */
-static void registry_set(lua_State *L, char *key)
-{
-    lua_pushlightuserdata(L, key);
-    lua_insert(L, -2);
-    lua_rawset(L, LUA_REGISTRYINDEX);
-}
 
 /* ---- read-only views ---- */
 

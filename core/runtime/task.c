@@ -5,6 +5,7 @@
 #include "runtime/host.h"
 #include "runtime/inside.h"
 #include "runtime/json.h"
+#include "runtime/registry.h"
 #include "runtime/sandbox.h"
 #include "runtime/task.h"
 #include "store/store.h"
@@ -50,19 +51,6 @@ static void thread_renew(struct task *task)
     luaL_unref(rt.L, LUA_REGISTRYINDEX, task->L_ref);
     task->L = lua_newthread(rt.L);
     task->L_ref = luaL_ref(rt.L, LUA_REGISTRYINDEX);
-}
-
-static void registry_set(lua_State *L, char *key)
-{
-    lua_pushlightuserdata(L, key);
-    lua_insert(L, -2);
-    lua_rawset(L, LUA_REGISTRYINDEX);
-}
-
-static void registry_get(lua_State *L, char *key)
-{
-    lua_pushlightuserdata(L, key);
-    lua_rawget(L, LUA_REGISTRYINDEX);
 }
 
 void tasks_open(unsigned count)

@@ -1,30 +1,11 @@
 --- What the benchmark asks of the machine: processes, their processor time and memory, folders, file systems.
 
 local posix = require "moonq_posix"
+local testing = require "moonq.testing"
 
-local M = { monotonic = posix.monotonic }
+local M = { monotonic = posix.monotonic, read = testing.read_file, write = testing.write_file }
 
 local children = {} -- pid -> true, all that we started and that has not ended
-
-function M.read(path)
-  local file = io.open(path, "rb")
-  if not file then
-    return nil
-  end
-  local text = file:read("*a")
-  file:close()
-  return text
-end
-
-function M.write(path, text)
-  local folder = path:match("^(.*)/[^/]*$")
-  if folder then
-    assert(posix.mkdir(folder))
-  end
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
 
 function M.output_of(command)
   local pipe = assert(io.popen(command .. " 2>/dev/null"))
