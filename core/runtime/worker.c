@@ -337,6 +337,7 @@ static void on_beat(struct ev_loop *loop, ev_timer *watcher, int events)
 int worker_run(void)
 {
     interrupt_install();
+    peeked = buf_len(&rt.in) > 0; /* what came together with SETUP: a DRAIN, if the server stops just now */
     ev_io_init(&reading, on_readable, rt.socket, EV_READ);
     ev_io_init(&writing, on_writable, rt.socket, EV_WRITE);
     ev_timer_init(&beating, on_beat, BEAT_EVERY_S, BEAT_EVERY_S);

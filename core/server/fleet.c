@@ -185,9 +185,9 @@ static void host_ready(void *owner, struct worker *worker, struct slice json)
     struct fleet *fleet = owner;
     struct seat *seat = worker_process(worker);
     struct mq_err err;
-    ev_timer_stop(fleet->loop, &seat->timer);
     if (seat->ready || seat->retired)
-        return; /* said once already, or too late: who is retired does not come back so */
+        return; /* said once already, or too late: who is retired does not come back, and must end in its time */
+    ev_timer_stop(fleet->loop, &seat->timer);
     json_t *app = json_loadb(json.at, json.len, READY_FLAGS, NULL);
     enum mq_code code = app_check(app, &err);
     dispatch_worker_loaded(worker, (uint32_t)json_integer_value(json_object_get(app, "scripts")));

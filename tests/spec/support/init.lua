@@ -21,7 +21,7 @@ M.binary = assert(posix.realpath(os.getenv("MOONQ_BINARY") or "build/moonq"))
 
 local started = {}
 
---- moonq.testing.start; the server is stopped by `stop_all`.
+--- moonq.testing.start; the server is stopped by `stop_all`, which fails if it does not end by itself.
 ---@param opts? moonq.testing.ServerOptions
 ---@return moonq.testing.Server
 function M.start(opts)
@@ -33,6 +33,7 @@ function M.start(opts)
   local server = testing.start(copy)
   started[#started + 1] = { stop = function()
     server:stop()
+    assert(not server.program.forced, "the server did not stop when it was asked to, and was killed")
   end }
   return server
 end

@@ -45,6 +45,7 @@ struct fake_server {
     size_t memory_bytes, result_max;
     int64_t cancel_grace_ms;
     unsigned slots;
+    bool stops_at_once; /* DRAIN follows SETUP */
     job_id last_id;
 };
 
@@ -131,6 +132,8 @@ static inline void server_setup(struct fake_server *s, const char *role)
     frame_add_json(&s->out, FRAME_SETUP, slice_of(text));
     free(text);
     json_decref(setup);
+    if (s->stops_at_once)
+        frame_add_drain(&s->out); /* in the same write: the child reads both, or one */
     server_send(s);
 }
 

@@ -389,6 +389,18 @@ static void drain_finishes_what_runs_and_exits(void **state)
     assert_int_equal(server_end(&s), 0);
 }
 
+/* The server's stop comes while it starts a worker anew: what was read together with SETUP is not announced again. */
+static void drain_that_comes_with_setup_is_heard(void **state)
+{
+    (void)state;
+    server_init(&s);
+    s.stops_at_once = true;
+    server_worker(&s);
+    struct frame frame;
+    assert_false(server_next(&s, &frame));
+    assert_int_equal(server_end(&s), 0);
+}
+
 static void the_worker_ends_with_the_server(void **state)
 {
     (void)state;
@@ -541,6 +553,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_revoked_slot_is_dropped),
         cmocka_unit_test(a_type_without_handler_is_not_lost),
         cmocka_unit_test(drain_finishes_what_runs_and_exits),
+        cmocka_unit_test(drain_that_comes_with_setup_is_heard),
         cmocka_unit_test(the_worker_ends_with_the_server),
         cmocka_unit_test(signals_to_the_whole_group_are_the_servers_business),
         cmocka_unit_test(who_starves_runs_again_uncharged),
