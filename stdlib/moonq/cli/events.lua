@@ -1,6 +1,5 @@
 --- moonq events.
 
-local json = require "moonq.client.json"
 local output = require "moonq.cli.output"
 local posix = require "moonq_posix"
 
@@ -44,7 +43,7 @@ local function events(args)
     if not event then
       return 0
     end
-    if not io.write(args.json and json.encode(event) or line_of(event), "\n") then
+    if not io.write(args.json and output.encode(event) or line_of(event), "\n") then
       return 0 -- whoever read us has seen enough
     end
     left = left - 1

@@ -6,7 +6,7 @@
 local argparse = require "argparse"
 local binary = require "moonq_binary"
 local client = require "moonq.client"
-local json = require "moonq.client.json"
+local output = require "moonq.cli.output"
 local posix = require "moonq_posix"
 
 -- docs/cli.md explains them.
@@ -132,7 +132,7 @@ local function report(args, err)
     return 70 -- our own bug: sysexits.h
   end
   if args.json then
-    io.stderr:write(json.encode({ error = { code = err.code, message = err.message } }), "\n")
+    io.stderr:write(output.encode({ error = { code = err.code, message = err.message } }), "\n")
   elseif err.code == "USAGE" or err.code == "NOSERVER" then
     io.stderr:write("moonq: ", err.message, "\n")
   else
@@ -160,6 +160,16 @@ local function protect_call(argv)
   end
 end
 
+-- Of a command line that did not parse: what stands behind "--" is not an option.
+local function asks_for_json(argv)
+  for _, word in ipairs(argv) do
+    if word == "--json" or word == "--" then
+      return word == "--json"
+    end
+  end
+  return false
+end
+
 -- argparse ends the process after --help; the Lua state is to be closed then too, as at every other end.
 local exit = os.exit
 os.exit = function(status) -- luacheck: ignore 122
@@ -182,9 +192,8 @@ local function main(argv)
   protect_call(argv)
   local ok, args = parser:pparse(argv)
   if not ok then
-    io.stderr:write("moonq: ", tostring(args), "\n", "See: moonq ",
-      by_name[argv[1]] and argv[1] .. " " or "", "--help\n")
-    return exit_codes.USAGE
+    return report({ json = asks_for_json(argv) }, { code = "USAGE", message = ("%s\nSee: moonq %s--help"):format(
+      tostring(args), by_name[argv[1]] and argv[1] .. " " or "") })
   end
   args.connect = function()
     return connect(args)

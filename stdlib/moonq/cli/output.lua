@@ -42,9 +42,42 @@ local function character(text, at)
   return len, within(code, zero) and 0 or within(code, wide) and 2 or 1
 end
 
+-- What UTF-8 is: no bytes too many for a character, no surrogates, nothing beyond U+10FFFF.
+local sequences = {
+  "^[\194-\223][\128-\191]",
+  "^\224[\160-\191][\128-\191]",
+  "^[\225-\236\238\239][\128-\191][\128-\191]",
+  "^\237[\128-\159][\128-\191]",
+  "^\240[\144-\191][\128-\191][\128-\191]",
+  "^[\241-\243][\128-\191][\128-\191][\128-\191]",
+  "^\244[\128-\143][\128-\191][\128-\191]",
+}
+
+local function sequence_end(text, at)
+  for _, pattern in ipairs(sequences) do
+    local _, last = text:find(pattern, at)
+    if last then
+      return last
+    end
+  end
+end
+
+--- The text with a U+FFFD for each byte that is not UTF-8: payloads and errors are bytes, JSON and terminals want text.
+function M.utf8(text)
+  return (text:gsub("[\128-\255]+", function(bytes)
+    local out, at = {}, 1
+    while at <= #bytes do
+      local last = sequence_end(bytes, at)
+      out[#out + 1] = last and bytes:sub(at, last) or "\239\191\189"
+      at = (last or at) + 1
+    end
+    return table.concat(out)
+  end))
+end
+
 --- What a job holds may be anybody's text: control characters do not reach the terminal.
 function M.clean(text)
-  text = tostring(text):gsub("\r?\n", " "):gsub("%c", "?")
+  text = M.utf8(tostring(text)):gsub("\r?\n", " "):gsub("%c", "?")
   return (text:gsub("\194[\128-\159]", "?"))
 end
 
@@ -210,9 +243,14 @@ function M.facts(pairs_list)
   end
 end
 
+--- A value as JSON that every program can read: of its texts, what is not UTF-8 is replaced.
+function M.encode(value, indent)
+  return M.utf8(json.encode(value, indent))
+end
+
 --- Prints a value as JSON: readable in a terminal, one line for programs.
 function M.json(value)
-  print(json.encode(value, posix.is_terminal(1) and "  " or nil))
+  print(M.encode(value, posix.is_terminal(1) and "  " or nil))
 end
 
 --- A job whose payload and result are written as the JSON that they are.

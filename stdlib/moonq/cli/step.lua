@@ -11,7 +11,7 @@ local M = {}
 
 -- Each id gets its answer; the exit status is that of the first that was refused.
 local function by_id(args, step)
-  local server, first = args.connect(), nil
+  local server, first, refused = args.connect(), nil, 0
   local answers = setmetatable({}, shapes.Array)
   for _, id in ipairs(args.ids) do
     local words = { step, id, args.time }
@@ -28,18 +28,20 @@ local function by_id(args, step)
           answer.signalled and " (who holds it is told to stop; an event tells when it has)" or ""))
       end
     else
-      first = first or answer
-      if #args.ids > 1 then
+      first, refused = first or answer, refused + 1
+      answers[#answers + 1] = { id = id, error = tostring(answer) }
+      if #args.ids > 1 and not args.json then
         io.stderr:write("moonq: ", id, ": ", tostring(answer), "\n")
       end
     end
   end
-  if args.json then
+  if #args.ids == 1 and first then
+    error(first, 0)
+  elseif args.json then
     output.json(#args.ids == 1 and answers[1] or answers)
   end
   if first then
-    error(#args.ids > 1 and { code = first.code, message = ("%d of %d jobs were refused"):format(
-      #args.ids - #answers, #args.ids) } or first, 0)
+    error({ code = first.code, message = ("%d of %d jobs were refused"):format(refused, #args.ids) }, 0)
   end
 end
 
@@ -115,7 +117,7 @@ local function release_ids(args)
         output.clean(answer.holder)))
     elseif not answer.released then
       first = first or answer.error
-      if #args.ids > 1 then
+      if #args.ids > 1 and not args.json then
         io.stderr:write("moonq: ", output.clean(answer.error), "\n")
       end
     end

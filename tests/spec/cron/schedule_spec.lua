@@ -2,7 +2,7 @@ local json = require "moonq.client.json"
 local support = require "support"
 
 local files = {
-  ["moonq.lua"] = "return { pools = { default = { workers = 1, concurrency = 4 } } }",
+  ["moonq.lua"] = "return { stop_grace = '100ms', pools = { default = { workers = 1, concurrency = 4 } } }",
   ["handlers/tick.lua"] = [[
     return { run = function(job)
       local schedule = job.schedule or {}
