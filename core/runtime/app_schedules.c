@@ -15,6 +15,21 @@
 #define FILE_NAME   "schedules.lua"
 #define VALUE_BYTES (64 << 10)
 
+/* The file, as it is read. Ten thousand entries are a file like others: nothing here looks at all of them for each. */
+struct reading {
+    json_t *rows;
+    json_t *named; /* name -> its row */
+    json_t *
+        lines; /* what stands in quotes, or is given a value -> its line * 4, and how sure it is that an entry is meant */
+};
+
+/* ---- where entries stand: a good guess, from the text alone ---- */
+
+enum {
+    SURE_TEXT = 1,
+    SURE_NAME = 2
+}; /* "nightly"; name = "nightly", or nightly = { ... } */
+
 /* Behind `name =`, before the value that begins at `at`? */
 static bool names(const char *line, const char *at)
 {
@@ -27,53 +42,65 @@ static bool names(const char *line, const char *at)
     return at - line >= 4 && memcmp(at - 4, "name", 4) == 0;
 }
 
-/* How sure it is that the entry stands in this line: 2, `name = "..."`; 1, its name in quotes; 0, not. */
-static int tells_of(const char *line, const char *name)
+/* The first line counts, and the first that is surer. */
+static void note_line(json_t *lines, const char *at, size_t len, int line, int sure)
 {
-    size_t len = strlen(name);
-    int sure = 0;
-    for (const char *at = line; sure < 2 && (at = strstr(at, name)); at++)
-        if (at > line && strchr("\"'", at[-1]) && at[len] == at[-1])
-            sure = names(line, at - 1) ? 2 : 1;
-    return sure;
+    char word[NAME_MAX_BYTES + 1];
+    if (!len || len >= sizeof word)
+        return;
+    memcpy(word, at, len);
+    word[len] = '\0';
+    if (sure > json_integer_value(json_object_get(lines, word)) % 4)
+        json_object_set_new(lines, word, json_integer((json_int_t)line * 4 + sure));
 }
 
-/* The entry's line; a good guess, from the text alone. 0: a name that is computed stands nowhere. */
-static int line_of(const char *name)
+static void note_texts(json_t *lines, const char *line, int number)
+{
+    for (const char *at = line; (at = strpbrk(at, "\"'")); at++) {
+        const char *end = strchr(at + 1, *at);
+        if (end)
+            note_line(lines, at + 1, (size_t)(end - at - 1), number, names(line, at) ? SURE_NAME : SURE_TEXT);
+    }
+}
+
+/* nightly = { ... }, ["nightly"] = { ... } */
+static void note_keys(json_t *lines, const char *line, int number)
+{
+    const char *comment = strstr(line, "--");
+    for (const char *at = line; (at = strchr(at, '=')) && (!comment || at < comment); at++) {
+        const char *end = at, *start;
+        while (end > line && strchr(" \t]\"'", end[-1]))
+            end--;
+        for (start = end; start > line && end - start <= NAME_MAX_BYTES && !strchr(" \t[\"'{,;", start[-1]);)
+            start--;
+        note_line(lines, start, (size_t)(end - start), number, SURE_NAME);
+    }
+}
+
+static json_t *read_lines(void)
 {
     char path[4400], *line = NULL;
     size_t room = 0;
-    int number = 0, found = 0, surest = 0;
+    json_t *lines = json_object();
     snprintf(path, sizeof path, "%s/" FILE_NAME, rt.setup.app);
     FILE *file = fopen(path, "r");
-    while (file && surest < 2 && getline(&line, &room, file) >= 0) {
-        number++;
-        int sure = tells_of(line, name);
-        if (sure < 2 && source_gives_value(slice_of(line), slice_of(name)))
-            sure = 2; /* nightly = { ... } */
-        if (sure > surest) {
-            surest = sure;
-            found = number;
-        }
+    for (int number = 1; file && getline(&line, &room, file) >= 0; number++) {
+        note_texts(lines, line, number);
+        note_keys(lines, line, number);
     }
     free(line);
     if (file)
         fclose(file);
-    return found;
+    return lines;
 }
 
-static json_t *row_named(json_t *rows, const char *name)
+/* 0: a name that is computed stands nowhere. */
+static int line_of(const struct reading *r, const char *name)
 {
-    size_t i;
-    json_t *row;
-    json_array_foreach(rows, i, row)
-    {
-        const char *other = json_string_value(json_object_get(row, "name"));
-        if (other && strcmp(other, name) == 0)
-            return row;
-    }
-    return NULL;
+    return (int)(json_integer_value(json_object_get(r->lines, name)) / 4);
 }
+
+/* ---- entries ---- */
 
 /* The entry does not fire; the others do. */
 static void complain(json_t *row, const char *text)
@@ -93,7 +120,7 @@ static void add_value(json_t *row, json_t *definition, lua_State *L, const char 
     json_error_t why;
     json_t *value = NULL;
     if (json_write(&text, L, -1, VALUE_BYTES, &err) != MQ_OK)
-        snprintf(message, sizeof message, "%.40s %s", key, err.text);
+        snprintf(message, sizeof message, "%.40s: %s", key, err.text);
     else if (!(value = json_loadb(text.at, buf_len(&text), JSON_DECODE_ANY | JSON_ALLOW_NUL, &why)))
         snprintf(message, sizeof message, "%.40s holds what cannot be kept: %.120s", key, why.text);
     if (value)
@@ -135,40 +162,40 @@ static const char *name_of(lua_State *L)
 }
 
 /* An entry that cannot even be named: which one, and why. Its key is below it on the stack. */
-static void add_nameless(json_t *rows, lua_State *L, const char *name, const char *why)
+static void add_nameless(struct reading *r, lua_State *L, const char *name, const char *why)
 {
     char text[MQ_ERR_TEXT_BYTES + 64];
     if (lua_type(L, -2) == LUA_TNUMBER)
         snprintf(text, sizeof text, "entry %.14g: %s", lua_tonumber(L, -2), why);
     else
         snprintf(text, sizeof text, "%s", why);
-    json_t *row = json_pack("{s:i}", "line", name ? line_of(name) : 0);
-    json_array_append_new(rows, row);
+    json_t *row = json_pack("{s:i}", "line", name ? line_of(r, name) : 0);
+    json_array_append_new(r->rows, row);
     complain(row, text);
 }
 
-static void read_entry(json_t *rows, lua_State *L)
+static void read_entry(struct reading *r, lua_State *L)
 {
     struct mq_err err;
     if (!lua_istable(L, -1)) {
-        add_nameless(rows, L, NULL,
-                     "is not a table (write { name = \"...\", cron = \"...\", type = \"...\" })");
+        add_nameless(r, L, NULL, "is not a table (write { name = \"...\", cron = \"...\", type = \"...\" })");
         return;
     }
     const char *name = name_of(L);
     if (!name || name_check("schedule", slice_of(name), &err) != MQ_OK) {
-        add_nameless(rows, L, name, name ? err.text : "has no name (write name = \"nightly\")");
+        add_nameless(r, L, name, name ? err.text : "has no name (write name = \"nightly\")");
         return;
     }
-    json_t *other = row_named(rows, name);
+    json_t *other = json_object_get(r->named, name);
     if (other) {
         complain(other, "two entries have this name");
         return;
     }
-    json_t *row = json_pack("{s:s, s:i}", "name", name, "line", line_of(name));
+    json_t *row = json_pack("{s:s, s:i}", "name", name, "line", line_of(r, name));
     json_t *definition = json_object();
     json_object_set_new(row, "definition", definition);
-    json_array_append_new(rows, row);
+    json_object_set(r->named, name, row);
+    json_array_append_new(r->rows, row);
     lua_pushnil(L);
     while (lua_next(L, -2)) {
         add_key(row, definition, L);
@@ -179,16 +206,20 @@ static void read_entry(json_t *rows, lua_State *L)
 void app_load_schedules(struct app *app, lua_State *L)
 {
     char path[4400];
-    json_t *rows = json_object_get(app->ready, "schedules");
+    struct reading r = {.rows = json_object_get(app->ready, "schedules")};
     snprintf(path, sizeof path, "%s/" FILE_NAME, rt.setup.app);
     if (access(path, F_OK) != 0 || !load_table(app, L, rt.setup.app, FILE_NAME, FILE_NAME))
         return;
+    r.named = json_object();
+    r.lines = read_lines();
     lua_pushnil(L);
     while (lua_next(L, -2)) {
-        read_entry(rows, L);
+        read_entry(&r, L);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
+    json_decref(r.named);
+    json_decref(r.lines);
 }
 
 /* ---- args that are functions ---- */

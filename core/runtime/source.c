@@ -46,7 +46,8 @@ static bool is_word(char c)
     return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-bool source_gives_value(struct slice line, struct slice key)
+/* key = ..., ["key"] = ... */
+static bool gives_value(struct slice line, struct slice key)
 {
     for (size_t i = 0; i + key.len + 1 < line.len && memcmp(line.at + i, "--", 2) != 0; i++) {
         const char *after = line.at + i + key.len, *end = line.at + line.len;
@@ -70,7 +71,7 @@ int source_line_of(const char *folder, const char *file, struct slice key)
     for (; there && rest.len && !found; number++) {
         const char *eol = memchr(rest.at, '\n', rest.len);
         struct slice line = {rest.at, eol ? (size_t)(eol - rest.at) : rest.len};
-        if (key.len && source_gives_value(line, key))
+        if (key.len && gives_value(line, key))
             found = number + 1;
         if (line.len >= 6 && memcmp(line.at, "return", 6) == 0)
             returns = number + 1;

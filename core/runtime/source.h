@@ -29,9 +29,6 @@ uint32_t source_loaded(void);
  */
 int source_line_of(const char *folder, const char *file, struct slice key);
 
-/* The line gives `key` a value: key = ..., ["key"] = ... */
-bool source_gives_value(struct slice line, struct slice key);
-
 /* Lua's load and loadstring. Upvalue 1: the environment of what it compiles. */
 int source_lua_load(lua_State *L);
 #endif

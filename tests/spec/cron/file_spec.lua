@@ -246,6 +246,21 @@ describe("schedules.lua", function()
     assert.equal(0, server.client:schedule("boot-ended").fired)
   end)
 
+  it("may have ten thousand entries, one more is too many", function()
+    local function file_of(count)
+      local lines = {}
+      for n = 1, count do
+        lines[n] = ('  { name = "n%d", cron = "@hourly", type = "tick" },'):format(n)
+      end
+      return "return {\n" .. table.concat(lines, "\n") .. "\n}\n"
+    end
+    local server = start(file_of(10000))
+    assert.equal(10000, server.client:stats().schedules)
+    assert.equal("active", server.client:schedule("n10000").state)
+    support.write_file(server.app .. "/schedules.lua", file_of(10001))
+    assert.matches("1 of 10001 schedules broken", server.client:reload(), 1, true)
+  end)
+
   it("is in force when a start or a RELOAD is done", function()
     local server = start([[return { { name = "n0", cron = "@hourly", type = "tick" } }]])
     assert.equal("active", server.client:schedule("n0").state)
