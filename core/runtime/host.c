@@ -135,8 +135,8 @@ void host_wake_error(struct task *task, const char *code, const char *message, b
 
 void host_run_woken(void)
 {
-    if (rt.queue_head)
-        worker_pump();
+    if (rt.woken)
+        worker_pump(rt.woken);
 }
 
 /* "*": any; "*.example.org": any host below it; otherwise the host itself. */

@@ -43,8 +43,9 @@ void host_wake(struct task *task, int count);
 void host_wake_error(struct task *task, const char *code, const char *message, bool retryable);
 
 /*
- * From a callback of the loop, when tasks were woken: lets them go on now. Otherwise they do at the end of the loop's turn,
- * and what wakes hundreds one after the other makes them march in step.
+ * From a callback of the loop, when tasks were woken: lets as many go on now. Otherwise all do at the end of the loop's turn,
+ * and what wakes hundreds one after the other makes them march in step. No more: hundreds of new jobs would stand between
+ * one socket that is ready and the next.
  */
 void host_run_woken(void);
 

@@ -105,6 +105,7 @@ struct runtime {
     unsigned task_count, busy;
     struct task *current;
     struct task *queue_head, *queue_tail;
+    unsigned woken; /* tasks, since some ran last */
     bool draining, recycling;
     unsigned memory_failures;
     uint64_t jobs_ended;
@@ -140,11 +141,8 @@ void worker_job_ended(struct handler *handler);
 void worker_out_of_memory(void);
 /* Compiled code is out of memory and cannot be told: ends the process, at the cost of the job on the CPU. */
 void worker_exhausted(void);
-/*
- * Runs what can run, for a few milliseconds at most; not from inside a job. True: more is left. The loop does so at the
- * end of each turn; who wakes tasks one by one calls it too, so that a thousand that wake together do not march in step.
- */
-bool worker_pump(void);
+/* Runs so many tasks of the queue, for a few milliseconds at most; not from inside a job. True: more is left. */
+bool worker_pump(unsigned most);
 int worker_run(void);
 
 /* ---- task.c ---- */

@@ -42,6 +42,7 @@ void task_wake(struct task *task, int args)
     task->state = TASK_WOKEN;
     task->resume_args = args;
     queue_add(task);
+    rt.woken++;
 }
 
 /* ---- the coroutine of a slot ---- */

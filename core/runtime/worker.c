@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -266,10 +267,12 @@ static void exchange(mono_ms now)
         stop_now();
 }
 
-bool worker_pump(void)
+bool worker_pump(unsigned most)
 {
     mono_ms began = clock_mono();
-    unsigned most = rt.recycling ? rt.busy : UINT32_MAX;
+    rt.woken = 0;
+    if (rt.recycling && most > rt.busy)
+        most = rt.busy; /* what is held goes back into the queue */
     for (unsigned ran = 0; ran < most && task_run_next(); ran++) {
         mono_ms now = clock_mono();
         exchange(now);
@@ -284,7 +287,7 @@ static void on_before_waiting(struct ev_loop *loop, ev_prepare *watcher, int eve
     (void)watcher;
     (void)events;
     beat();
-    bool more = worker_pump();
+    bool more = worker_pump(UINT_MAX);
     if (peeked) { /* the socket will not say again that these are there */
         take_frames();
         more = rt.queue_head != NULL;
