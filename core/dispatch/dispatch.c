@@ -186,8 +186,9 @@ struct dispatch_wake dispatch_tick(struct dispatch *d, wall_ms wall, mono_ms now
 {
     d->jumped |=
         wall - d->ticked > WATCH_JUMP_MS; /* while anything runs there are some forty ticks a second */
-    if (d->ticked && wall - d->ticked - (now - d->schedules.ticked) > WATCH_JUMP_MS)
-        schedules_stepped(d, d->ticked, wall);
+    mono_ms passed = now - d->schedules.ticked;
+    if (d->ticked && llabs(wall - d->ticked - passed) > WATCH_JUMP_MS)
+        schedules_stepped(d, d->ticked + passed, wall);
     d->wall = d->ticked = wall;
     d->now = d->schedules.ticked = now;
     if (d->jumped && !ask_is_stale(d)) {

@@ -165,6 +165,7 @@ static void read_definition(struct entry *entry, struct slice bytes)
         return;
     definition_drop(entry->definition);
     entry->definition = NULL;
+    entry->again = (struct again){0, 0};
     if (schedule_read(&schedule, entry->name, bytes, entry->d->settings.payload_max, &err) != MQ_OK) {
         entry_set_trouble(entry, err.text);
         return;

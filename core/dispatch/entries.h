@@ -43,6 +43,7 @@ struct entry {
     job_id asked_again;    /* the job before, once it is waited for: it may have ended in between */
     wall_ms waiting_since; /* the first moment that had to wait for the job before; 0: none does */
     struct waiter waiter;  /* of that job */
+    struct again again;    /* decided before the clock was set back, and not told yet */
     bool rests;            /* a push was refused: tried again at rest_until */
     mono_ms rest_until;
     int64_t rest_ms;

@@ -514,6 +514,67 @@ struct decision schedule_decide(const struct schedule *schedule, const struct st
                              .next = due.count > 1 ? due.at[1] : due.beyond};
 }
 
+/* "02:30"; seconds only if there are any. */
+static void clock_text(char *out, size_t size, int64_t local_s)
+{
+    int64_t s = (local_s % 86400 + 86400) % 86400;
+    if (s % 60)
+        snprintf(out, size, "%02d:%02d:%02d", (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60));
+    else
+        snprintf(out, size, "%02d:%02d", (int)(s / 3600), (int)(s / 60 % 60));
+}
+
+static void note_gap(char *note, const struct cron_merge *merge)
+{
+    char from[16], to[16], first[16], last[16];
+    clock_text(from, sizeof from, merge->from_s);
+    clock_text(to, sizeof to, merge->to_s);
+    clock_text(first, sizeof first, merge->first_s);
+    clock_text(last, sizeof last, merge->last_s);
+    bool one = merge->first_s == merge->last_s;
+    snprintf(note, TICK_NOTE_MAX, "%s%s%s: the clock went from %s to %s", first, one ? "" : " to ",
+             one ? "" : last, from, to);
+}
+
+static struct tick_row merged_by_zone(const struct schedule *schedule, wall_ms at, char *note)
+{
+    struct cron_merge merge = cron_merged(&schedule->plan.cron, schedule->plan.zone, at);
+    char when[TIME_TEXT_BYTES];
+    if (merge.is_gap && merge.first_s <= merge.last_s)
+        note_gap(note, &merge);
+    else if (merge.times)
+        snprintf(note, TICK_NOTE_MAX, "it comes twice: %s stands for it",
+                 zone_format(when, schedule->plan.zone, at));
+    return (struct tick_row){.outcome = TICK_MERGED,
+                             .planned = merge.at,
+                             .until = merge.at,
+                             .count = merge.times,
+                             .more = merge.times == CRON_MERGE_MAX,
+                             .note = slice_of(note)};
+}
+
+static struct tick_row come_again(const struct schedule *schedule, wall_ms since, const struct again *again,
+                                  char *note)
+{
+    struct tick_row row = {.outcome = TICK_MERGED, .note = SLICE_EMPTY};
+    wall_ms at = again->until ? plan_next(&schedule->plan, since, again->after) : WALL_NEVER;
+    for (; at <= again->until && row.count < SCHEDULE_SCAN_MAX; at = plan_next(&schedule->plan, since, at)) {
+        row.planned = row.count++ ? row.planned : at;
+        row.until = at;
+    }
+    row.more = row.count && at <= again->until;
+    snprintf(note, TICK_NOTE_MAX, "%s", row.count ? "the clock was set back to before what is decided" : "");
+    row.note = slice_of(note);
+    return row;
+}
+
+struct tick_row schedule_merged(const struct schedule *schedule, wall_ms since, wall_ms at,
+                                const struct again *again, char *note)
+{
+    struct tick_row row = come_again(schedule, since, again, note);
+    return row.count ? row : merged_by_zone(schedule, at, note);
+}
+
 struct decision schedule_pass_over(const struct schedule *schedule, const struct standing *standing,
                                    wall_ms until)
 {

@@ -84,6 +84,17 @@ struct decision {
 /* `standing->planned` has come. Bounded: looks at SCHEDULE_SCAN_MAX moments. */
 struct decision schedule_decide(const struct schedule *schedule, const struct standing *standing,
                                 wall_ms now);
+/*
+ * What a change of the clock has left to the moment `at`, which is decided now: times that the clock of its zone jumps over
+ * or shows twice; else moments that came once more when the wall clock was set back, up to `again->until`. count 0:
+ * nothing. `note` (TICK_NOTE_MAX) says it for people, also of a moment that is only later than its time: then it is empty, or
+ * belongs to the moment's own row.
+ */
+struct again {
+    wall_ms after, until; /* (after, until] has been decided, and came again; 0: nothing did */
+};
+struct tick_row schedule_merged(const struct schedule *schedule, wall_ms since, wall_ms at,
+                                const struct again *again, char *note);
 /* The moments from the planned one up to `until` as one row, PAUSED; count 0: there are none. */
 struct decision schedule_pass_over(const struct schedule *schedule, const struct standing *standing,
                                    wall_ms until);

@@ -144,6 +144,7 @@ void schedules_ticked(struct dispatch *d, const struct op_tick *op)
 {
     const char *name = event_of(op->outcome), *outcome = tick_outcome_name(op->outcome);
     d->stats.ticks[op->outcome] += op->row.count;
+    d->stats.ticks[TICK_MERGED] += op->merged.count;
     enum log_level level = op->outcome == TICK_FAILED    ? LOG_ERROR
                            : op->outcome == TICK_SKIPPED ? LOG_INFO
                                                          : LOG_WARN;

@@ -22,7 +22,7 @@ struct ticking {
     struct definition *definition;
     struct schedule_run *run; /* who asked for it; NULL: time did */
     char name[NAME_MAX_BYTES];
-    char note[TICK_NOTE_MAX];
+    char note[TICK_NOTE_MAX], merged[TICK_NOTE_MAX];
 };
 
 static void ticking_free(struct ticking *t)
@@ -68,6 +68,8 @@ static void answered(struct entry *entry, struct ticking *t)
         entry->asked_again = JOB_ID_NONE;
         entry->rest_ms = 0;
         entry->refusal[0] = '\0';
+        if (t->tick.merged.count)
+            entry->again = (struct again){0, 0};
         if (entry->waiter.of)
             dispatch_wait_stop(entry->d, &entry->waiter);
         if (entry_moment(entry) > entry->d->wall)
@@ -112,6 +114,12 @@ static struct ticking *begin(struct entry *entry, const struct tick_row *row, wa
     t->tick.name = (struct slice){t->name, entry->name.len};
     t->tick.row = *row;
     t->tick.row.note = SLICE_EMPTY;
+    if (row->count == 1 && row->outcome != TICK_RUN) {
+        t->tick.merged =
+            schedule_merged(&t->definition->schedule, entry->since, row->planned, &entry->again, t->merged);
+        if (!t->tick.merged.count)
+            t->tick.row.note = t->tick.merged.note;
+    }
     t->tick.next = next;
     t->tick.revision = entry->revision;
     t->tick.keep = t->definition->schedule.ledger;
@@ -353,10 +361,34 @@ mono_ms schedules_next_rest(const struct dispatch *d)
     return next;
 }
 
+/* What is decided comes again, and is not decided again: the entry waits for its next moment. */
+static unsigned set_back(struct dispatch *d, wall_ms until)
+{
+    struct entry *entry;
+    unsigned waiting = 0;
+    for (entry = d->schedules.entries; entry; entry = entry->hh.next) {
+        wall_ms after = until > entry->since ? until : entry->since; /* it has decided none of before */
+        if (entry->ended || entry->last <= until)
+            continue;
+        if (!entry->again.until || after < entry->again.after)
+            entry->again.after = after;
+        entry->again.until = entry->last;
+        waiting++;
+    }
+    return waiting;
+}
+
 void schedules_stepped(struct dispatch *d, wall_ms from, wall_ms until)
 {
-    d->schedules.step_from = from;
-    d->schedules.step_until = until;
+    unsigned waiting = 0;
+    if (until < from) {
+        waiting = set_back(d, until);
+    } else {
+        d->schedules.step_from = from;
+        d->schedules.step_until = until;
+    }
+    log_event(LOG_WARN, "clock.stepped", LOG_INT("by_ms", until - from),
+              LOG_INT("schedules_waiting", (int64_t)waiting));
 }
 
 /* ---- a start of the server ---- */

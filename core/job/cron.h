@@ -95,6 +95,22 @@ enum mq_code cron_parse(struct cron *out, struct slice text, struct slice name,
  */
 wall_ms cron_next(const struct cron *cron, const struct zone *zone, wall_ms after);
 
+/*
+ * Times that are not on the clock of that day as others are, and for which a moment stands that the expression names:
+ * those that the clock jumped over, or the other pass of one that comes twice.
+ */
+struct cron_merge {
+    unsigned times;       /* so many are left out for it; at most CRON_MERGE_MAX are counted */
+    wall_ms at;           /* the other pass; of a gap: the moment itself */
+    bool is_gap;          /* ... and it is the first one after a gap: */
+    int64_t from_s, to_s; /* the clock went from here to there, in seconds of local time since 1970 */
+    int64_t first_s,
+        last_s; /* times that fell into it, the moment's own among them; none: first_s > last_s */
+};
+#define CRON_MERGE_MAX 1000
+/* `at` is one of its moments. */
+struct cron_merge cron_merged(const struct cron *cron, const struct zone *zone, wall_ms at);
+
 /* Adds a sentence for people, in English, without a full stop: "at 09:00, Monday to Friday". */
 void cron_explain(const struct cron *cron, struct buf *out);
 

@@ -201,6 +201,50 @@ static int64_t next_in_zone(const struct cron *c, const struct zone *zone, int64
     }
 }
 
+/* All that the clock jumped over, and the moment after it, if that is named itself: one of them fires for all. */
+static void merge_gap(struct cron_merge *out, const struct cron *c, const struct window *w)
+{
+    int64_t at_s = next_local(c, w->gap_s);
+    *out = (struct cron_merge){.is_gap = true, .from_s = w->gap_s, .to_s = w->from_s, .first_s = at_s};
+    out->last_s = at_s - 1;
+    for (; at_s < w->from_s && out->times < CRON_MERGE_MAX; at_s = next_local(c, at_s + 1)) {
+        out->last_s = at_s;
+        out->times++;
+    }
+    if (out->times && next_local(c, w->from_s) != w->from_s)
+        out->times--; /* it fires, late */
+}
+
+static void merge_pass(struct cron_merge *out, const struct cron *c, const struct zone *zone,
+                       const struct span *span, int64_t at_s)
+{
+    int64_t local_s = at_s + span->offset_s;
+    bool first = c->overlap == CRON_OVERLAP_FIRST;
+    if (c->overlap == CRON_OVERLAP_BOTH || (first ? span->end_s >= NEVER_S / 2 : span->start_s <= FIRST_S))
+        return;
+    struct span other = span_at(zone, first ? span->end_s : span->start_s - 1);
+    int64_t other_s = local_s - other.offset_s;
+    if (other_s >= other.start_s && other_s < other.end_s)
+        *out = (struct cron_merge){.times = 1, .at = other_s * 1000};
+}
+
+struct cron_merge cron_merged(const struct cron *cron, const struct zone *zone, wall_ms at)
+{
+    struct cron_merge merge = {.times = 0};
+    if (cron->kind != CRON_FIELDS)
+        return merge;
+    int64_t at_s = floor_div(at, 1000);
+    struct span span = span_at(zone, at_s);
+    struct window w = window_of(cron, zone, &span);
+    if (at_s == span.start_s && cron->gap == CRON_GAP_FIRE && w.gap_s < w.from_s)
+        merge_gap(&merge, cron, &w);
+    else
+        merge_pass(&merge, cron, zone, &span, at_s);
+    if (merge.is_gap)
+        merge.at = at;
+    return merge;
+}
+
 wall_ms cron_next(const struct cron *cron, const struct zone *zone, wall_ms after)
 {
     if (cron->kind == CRON_EVERY)

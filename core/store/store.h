@@ -558,7 +558,7 @@ enum tick_outcome {
     TICK_RUN = 5,       /* a job, because a person wanted one: no planned moment */
     TICK_SKIPPED = 6,   /* the job before it had not ended */
     TICK_MISSED = 7,    /* too late for the entry's rule of catching up */
-    TICK_MERGED = 8,    /* a step of the clock made several due at once: a later one stands for it */
+    TICK_MERGED = 8,    /* by a change of the clock: another moment stands for it */
     TICK_PAUSED = 9,    /* the entry was paused */
     TICK_FAILED = 10,   /* no job could be made: see the note */
     TICK_OUTCOMES = 11,
@@ -646,6 +646,8 @@ struct op_tick {
         row;      /* outcome, planned, until, count, more, note. With RUN, or `extra`, the plan stays */
     bool extra;   /* not planned from the entry's times, but later than its last: a start of the server */
     wall_ms next; /* the next planned moment, later than row.until; WALL_NEVER */
+    struct tick_row
+        merged; /* MERGED; count 0: none. Its own row: moments that a clock change has left to this one */
     enum overlap overlap; /* of those that make a job, but RUN */
     uint32_t keep;        /* rows that the ledger keeps */
     uint64_t fired_max;   /* after so many jobs nothing is planned any more; 0: no limit */

@@ -357,6 +357,19 @@ static job_id make_job(struct model *m, struct model_entry *entry, const struct 
     return op->push->id;
 }
 
+/* The zone is UTC, so only one thing merges: moments come again, since the clock was set back. */
+static void merge(struct model *m, struct model_entry *entry, const struct op_tick *op)
+{
+    struct tick_row row = op->merged;
+    row.at = op->op.now;
+    row.job = JOB_ID_NONE;
+    if (row.until > entry->last || model_next_moment(entry, row.planned - 1) != row.planned)
+        model_wrong(m, "schedule %s: the moment %+lld is told to come again, and it has not come",
+                    entry->name, (long long)(row.planned - MODEL_BEGIN));
+    check_moments(m, entry, &row, row.more ? WALL_NEVER : model_next_moment(entry, row.until));
+    add_row(entry, &row, op->keep);
+}
+
 enum mq_code apply_tick(struct model *m, const struct store_op *head)
 {
     const struct op_tick *op = (const struct op_tick *)head;
@@ -373,6 +386,8 @@ enum mq_code apply_tick(struct model *m, const struct store_op *head)
         if (!slice_equal(op->row.note, SLICE(MODEL_RIVAL)))
             has_reason(m, entry, op);
     }
+    if (op->merged.count)
+        merge(m, entry, op);
     struct tick_row row = op->row;
     row.at = head->now;
     row.outcome = outcome;

@@ -1,6 +1,7 @@
 /*
  * Cron entries and their ledgers. Each row belongs to an entry and to the rows that it says are there, and its moments
- * come after those of the row before: else a moment was decided twice.
+ * come after those of the row before: else a moment was decided twice. (What is merged, another moment stands for: it may be
+ * before, or after.)
  */
 #include "store/lmdb/fsck.h"
 
@@ -65,7 +66,7 @@ static void turn_to(struct fsck *f, struct ledger *ledger, struct slice name)
 static void check_order(struct fsck *f, struct ledger *ledger, const struct tick_row *row)
 {
     char when[TIME_TEXT_BYTES];
-    if (row->outcome == TICK_RUN)
+    if (row->outcome == TICK_RUN || row->outcome == TICK_MERGED) /* of another's moment */
         return;
     if (row->planned <= ledger->last)
         fsck_problem(f, FSCK_TICK_TWICE, row->job, "schedule '%.*s' has decided %s, or one before it, twice",

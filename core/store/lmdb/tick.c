@@ -130,6 +130,9 @@ static enum mq_code check_moment(const struct op_tick *op, const struct schedule
                        SLICE_ARG(op->name));
     if (op->extra && (op->row.planned <= view->last || op->row.planned >= view->planned))
         return moved_on(op, err);
+    if (op->merged.count && (op->merged.outcome != TICK_MERGED || op->merged.until < op->merged.planned))
+        return mq_fail(err, MQ_BADARG, "schedule '%.*s': what is merged says what cannot be",
+                       SLICE_ARG(op->name));
     return MQ_OK;
 }
 
@@ -203,6 +206,16 @@ static void push_job(struct machine *m, struct op_tick *op, struct schedule_view
     view->fired += op->outcome != TICK_RUN;
 }
 
+static struct tick_row fresh_row(const struct op_tick *op, const struct tick_row *asked)
+{
+    struct tick_row row = *asked;
+    row.at = op->op.now;
+    row.job = JOB_ID_NONE;
+    if (row.note.len > TICK_NOTE_MAX)
+        row.note.len = TICK_NOTE_MAX;
+    return row;
+}
+
 void tick_run(struct machine *m, struct store_op *head)
 {
     struct op_tick *op = (struct op_tick *)head;
@@ -218,11 +231,7 @@ void tick_run(struct machine *m, struct store_op *head)
         head->code = settle_overlap(m, op, &view, &head->err);
     if (head->code != MQ_OK)
         return;
-    struct tick_row row = op->row;
-    row.at = head->now;
-    row.job = JOB_ID_NONE;
-    if (row.note.len > TICK_NOTE_MAX)
-        row.note.len = TICK_NOTE_MAX;
+    struct tick_row row = fresh_row(op, &op->row), merged = fresh_row(op, &op->merged);
     if (tick_made_job(op->outcome))
         push_job(m, op, &view);
     row.outcome = op->outcome;
@@ -231,6 +240,8 @@ void tick_run(struct machine *m, struct store_op *head)
         view.last = row.until;
     if (is_planned(op))
         view.planned = op->fired_max && view.fired >= op->fired_max ? WALL_NEVER : op->next;
+    if (op->merged.count)
+        tick_note(m, &view, &merged, op->keep);
     tick_note(m, &view, &row, op->keep);
     schedule_answer(head, &op->view, &view);
     schedule_write(m, &view);

@@ -83,19 +83,39 @@ static void set(struct world *w, const char *name, const char *definition)
     assert_int_equal(change(w, &op, SCHEDULE_SET, name, definition), MQ_OK);
 }
 
+static void read_ledger(struct world *w, struct op_ticks *op, const char *name)
+{
+    bool done = false;
+    *op = (struct op_ticks){.name = slice_of(name), .limit = 200};
+    store_op_init(&op->op, STORE_TICKS, w->wall);
+    op->op.done = mark;
+    op->op.owner = &done;
+    dispatch_submit(w->d, &op->op);
+    world_turn(w);
+    assert_true(done);
+}
+
+/* What its rows say beside their outcomes. */
+static const char *notes(struct world *w, const char *name)
+{
+    static char text[1000];
+    struct op_ticks op;
+    size_t len = 0;
+    read_ledger(w, &op, name);
+    text[0] = '\0';
+    for (unsigned i = op.count; i-- > 0;)
+        len += (size_t)snprintf(text + len, sizeof text - len, "%.*s", SLICE_ARG(op.rows[i].note));
+    store_op_release(&op.op);
+    return text;
+}
+
 /* The ledger as text, oldest first: "fired missed*9 caught_up". */
 static const char *ledger(struct world *w, const char *name)
 {
     static char text[4000];
-    struct op_ticks op = {.name = slice_of(name), .limit = 200};
-    bool done = false;
+    struct op_ticks op;
     size_t len = 0;
-    store_op_init(&op.op, STORE_TICKS, w->wall);
-    op.op.done = mark;
-    op.op.owner = &done;
-    dispatch_submit(w->d, &op.op);
-    world_turn(w);
-    assert_true(done);
+    read_ledger(w, &op, name);
     text[0] = '\0';
     for (unsigned i = op.count; op.op.code == MQ_OK && i-- > 0;) {
         const struct tick_row *row = &op.rows[i];
@@ -253,6 +273,7 @@ static void a_clock_stepped_back_repeats_nothing(void **state)
     assert_int_equal(jobs(w), 5);
     world_leap(w, HOUR);
     assert_int_equal(jobs(w), 6);
+    assert_string_equal(ledger(w, "hourly"), "fired fired fired fired fired merged*3 fired");
     w->wall -= 2 * HOUR; /* and across a restart */
     restart(w, 0, no_file);
     world_leap(w, 2 * HOUR);
@@ -271,6 +292,53 @@ static void a_clock_stepped_forward_merges_what_it_skipped(void **state)
     assert_string_equal(ledger(w, "hourly"), "fired merged*4 caught_up");
     assert_int_equal(jobs(w), 2);
     world_free(w);
+}
+
+/* A zone's clock: Europe/Berlin, 2026. */
+static const struct merge_row {
+    const char *cron, *options, *from;
+    int64_t leap_ms;
+    const char *ledger, *notes;
+} merge_rows[] = {
+    /* 29 March, 02:00 becomes 03:00 */
+    {"30 2 * * *", "", "2026-03-29T00:30:00Z", HOUR, "fired", "02:30: the clock went from 02:00 to 03:00"},
+    {"0,30 2 * * *", "", "2026-03-29T00:30:00Z", HOUR, "merged fired",
+     "02:00 to 02:30: the clock went from 02:00 to 03:00"},
+    {"0 1-4 * * *", "", "2026-03-28T23:30:00Z", 3 * HOUR, "fired merged fired fired",
+     "02:00: the clock went from 02:00 to 03:00"},
+    {"*/10 0 2 * * *", "", "2026-03-29T00:30:00Z", HOUR, "merged*5 fired",
+     "02:00 to 02:00:50: the clock went from 02:00 to 03:00"},
+    {"0 3 * * *", "", "2026-03-29T00:30:00Z", HOUR, "fired", ""},
+    {"30 2 * * *", ",\"dst_gap\":\"skip\"", "2026-03-29T00:30:00Z", HOUR, "", ""},
+    {"0 * * * *", "", "2026-03-29T00:30:00Z", HOUR, "fired", ""},
+    /* 25 October, 03:00 becomes 02:00 */
+    {"30 2 * * *", "", "2026-10-25T00:00:00Z", 2 * HOUR, "merged fired",
+     "it comes twice: 2026-10-25T02:30:00+02:00 stands for it"},
+    {"30 2 * * *", ",\"dst_overlap\":\"second\"", "2026-10-25T00:00:00Z", 2 * HOUR, "merged fired",
+     "it comes twice: 2026-10-25T02:30:00+01:00 stands for it"},
+    {"30 2 * * *", ",\"dst_overlap\":\"both\"", "2026-10-25T00:00:00Z", 2 * HOUR, "fired fired", ""},
+    {"30 1,3 * * *", "", "2026-10-24T23:00:00Z", 4 * HOUR, "fired fired", ""},
+};
+
+static void times_that_a_zone_jumps_over_or_shows_twice_are_in_the_ledger(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof merge_rows / sizeof *merge_rows; i++) {
+        const struct merge_row *row = &merge_rows[i];
+        struct world *w = begin();
+        char definition[300];
+        wall_ms from;
+        assert_int_equal(time_parse(&from, slice_of(row->from), NULL), MQ_OK);
+        w->wall = from;
+        world_turn(w);
+        snprintf(definition, sizeof definition, "{\"cron\":\"%s\",\"type\":\"a\",\"tz\":\"Europe/Berlin\"%s}",
+                 row->cron, row->options);
+        set(w, "x", definition);
+        world_leap(w, row->leap_ms);
+        assert_string_equal(ledger(w, "x"), row->ledger);
+        assert_string_equal(notes(w, "x"), row->notes);
+        world_free(w);
+    }
 }
 
 /* ---- catching up ---- */
@@ -831,6 +899,7 @@ int main(void)
         cmocka_unit_test(a_thousand_entries_of_one_moment_fire_all),
         cmocka_unit_test(a_restart_moves_no_moment_and_repeats_none),
         cmocka_unit_test(a_clock_stepped_back_repeats_nothing),
+        cmocka_unit_test(times_that_a_zone_jumps_over_or_shows_twice_are_in_the_ledger),
         cmocka_unit_test(a_clock_stepped_forward_merges_what_it_skipped),
         cmocka_unit_test(what_was_missed_while_the_server_was_down_follows_the_rule),
         cmocka_unit_test(a_job_that_goes_on_holds_the_next_back),
