@@ -181,6 +181,8 @@ struct args_request {
 const char *dispatch_schedule_trouble(struct dispatch *d, struct slice name);
 /* Nothing will come of it any more, as it stands: its end or its max is reached, or its expression has no moment left. */
 bool dispatch_schedule_is_over(struct dispatch *d, const struct schedule_view *view);
+/* Its definition says paused = true. */
+bool dispatch_schedule_is_set_paused(struct dispatch *d, struct slice name);
 /* Entries of the file that were never good: the store does not have them. False past the last. */
 bool dispatch_schedule_broken(struct dispatch *d, unsigned index, struct slice *name, const char **why);
 /* Its next moments, *count at most; answers how many there are. NOTFOUND, SCRIPT. */

@@ -200,6 +200,8 @@ void entry_learn(struct dispatch *d, const struct schedule_view *view)
     }
     if (!entry->ended)
         read_definition(entry, view->definition);
+    if (entry->definition && entry->definition->schedule.paused)
+        entry->boot = 0;
     entry_arrange(entry);
 }
 
@@ -248,10 +250,10 @@ static bool lives(const struct entry *entry)
     return entry && entry->stored && !entry->ended;
 }
 
-/* It has made as many jobs as it may. */
-static bool is_spent(const struct entry *entry, const struct schedule *schedule)
+/* It has made as many jobs as it may, or is to make none now. */
+static bool is_still(const struct entry *entry, const struct schedule *schedule)
 {
-    return lives(entry) && schedule->fired_max && entry->fired >= schedule->fired_max;
+    return schedule->paused || (lives(entry) && schedule->fired_max && entry->fired >= schedule->fired_max);
 }
 
 wall_ms entry_plan(const struct entry *entry, const struct schedule *schedule, wall_ms now)
@@ -259,13 +261,13 @@ wall_ms entry_plan(const struct entry *entry, const struct schedule *schedule, w
     wall_ms since = lives(entry) ? entry->since : now, after = now;
     if (entry && entry->stored && entry->last > after)
         after = entry->last;
-    return is_spent(entry, schedule) ? WALL_NEVER : plan_next(&schedule->plan, since, after);
+    return is_still(entry, schedule) ? WALL_NEVER : plan_next(&schedule->plan, since, after);
 }
 
 wall_ms entry_plan_anew(const struct entry *entry, const struct schedule *schedule, wall_ms now)
 {
     bool goes_on = lives(entry) && entry->definition && entry->planned != WALL_NEVER &&
-                   !is_spent(entry, schedule) && schedule_same_times(&entry->definition->schedule, schedule);
+                   !is_still(entry, schedule) && schedule_same_times(&entry->definition->schedule, schedule);
     return goes_on ? entry->planned : entry_plan(entry, schedule, now);
 }
 

@@ -115,6 +115,27 @@ static enum mq_code read_args_function(struct reading *r, const char *key, json_
     r->out->args_function = json_is_true(value);
     return MQ_OK;
 }
+static enum mq_code read_word(struct reading *r, const char *key, json_t *value, const char *const *words,
+                              const char *listed, int *out)
+{
+    for (int i = 0; json_is_string(value) && words[i]; i++)
+        if (slice_is_word(text_of(value), words[i])) {
+            *out = i;
+            return MQ_OK;
+        }
+    return mq_fail(r->err, MQ_BADARG, "%s is none of %s", key, listed);
+}
+
+/* A command has texts only. */
+static enum mq_code read_paused(struct reading *r, const char *key, json_t *value)
+{
+    static const char *const words[] = {"false", "true", "no", "yes", NULL};
+    int which = json_is_true(value);
+    enum mq_code code =
+        json_is_boolean(value) ? MQ_OK : read_word(r, key, value, words, "true, false, yes, no", &which);
+    r->out->paused = which % 2;
+    return code;
+}
 static enum mq_code read_meta(struct reading *r, const char *key, json_t *value)
 {
     if (!json_is_object(value))
@@ -161,16 +182,6 @@ static enum mq_code read_end(struct reading *r, const char *key, json_t *value)
     return read_time(r, key, value, &r->end);
 }
 
-static enum mq_code read_word(struct reading *r, const char *key, json_t *value, const char *const *words,
-                              const char *listed, int *out)
-{
-    for (int i = 0; json_is_string(value) && words[i]; i++)
-        if (slice_is_word(text_of(value), words[i])) {
-            *out = i;
-            return MQ_OK;
-        }
-    return mq_fail(r->err, MQ_BADARG, "%s is none of %s", key, listed);
-}
 static enum mq_code read_catch_up(struct reading *r, const char *key, json_t *value)
 {
     static const char *const words[] = {"skip", "once", "all", NULL};
@@ -274,49 +285,33 @@ static const struct key_row {
     const char *key;
     enum mq_code (*read)(struct reading *r, const char *key, json_t *value);
 } rows[] = {
-    {"cron", read_cron},
-    {"tz", read_tz},
-    {"type", read_type},
-    {"args", read_args},
-    {"start", read_start},
-    {"end", read_end},
-    {"max", read_max},
-    {"jitter", read_jitter},
-    {"catch_up", read_catch_up},
-    {"within", read_within},
-    {"most", read_most},
-    {"overlap", read_overlap},
-    {"days", read_days},
-    {"dst_gap", read_dst_gap},
-    {"dst_overlap", read_dst_overlap},
-    {"ledger", read_ledger},
-    {"queue", read_queue},
-    {"priority", read_option},
-    {"attempts", read_option},
-    {"timeout", read_option},
-    {"lease", read_option},
-    {"expires", read_option},
-    {"keep", read_option},
-    {"tags", read_tags},
-    {"meta", read_meta},
-    {"args_function", read_args_function},
+    {"cron", read_cron},       {"tz", read_tz},           {"type", read_type},
+    {"args", read_args},       {"start", read_start},     {"end", read_end},
+    {"max", read_max},         {"jitter", read_jitter},   {"catch_up", read_catch_up},
+    {"within", read_within},   {"most", read_most},       {"overlap", read_overlap},
+    {"days", read_days},       {"dst_gap", read_dst_gap}, {"dst_overlap", read_dst_overlap},
+    {"ledger", read_ledger},   {"paused", read_paused},   {"queue", read_queue},
+    {"priority", read_option}, {"attempts", read_option}, {"timeout", read_option},
+    {"lease", read_option},    {"expires", read_option},  {"keep", read_option},
+    {"tags", read_tags},       {"meta", read_meta},       {"args_function", read_args_function},
 };
 
 const char *const schedule_keys[] = {
-    "cron",     "tz",      "type",    "args",    "start",   "end",         "max",    "jitter", "catch_up",
-    "within",   "most",    "overlap", "days",    "dst_gap", "dst_overlap", "ledger", "queue",  "priority",
-    "attempts", "timeout", "lease",   "expires", "keep",    "tags",        "meta",   NULL};
+    "cron",     "tz",       "type",    "args",  "start",   "end",         "max",    "jitter", "catch_up",
+    "within",   "most",     "overlap", "days",  "dst_gap", "dst_overlap", "ledger", "paused", "queue",
+    "priority", "attempts", "timeout", "lease", "expires", "keep",        "tags",   "meta",   NULL};
 
 static enum mq_code read_key(struct reading *r, const char *key, json_t *value)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].key, key) == 0)
             return rows[i].read(r, key, value);
-    return mq_fail(r->err, MQ_BADARG,
-                   "unknown option '%.40s' (there are cron tz type args start end max jitter catch_up within "
-                   "most overlap days dst_gap dst_overlap ledger queue priority attempts timeout lease "
-                   "expires keep tags meta)",
-                   key);
+    return mq_fail(
+        r->err, MQ_BADARG,
+        "unknown option '%.40s' (there are cron tz type args start end max jitter catch_up within "
+        "most overlap days dst_gap dst_overlap ledger paused queue priority attempts timeout lease "
+        "expires keep tags meta)",
+        key);
 }
 
 /* What was kept as an offset. */
@@ -405,7 +400,8 @@ char *schedule_text(json_t *definition)
 
 bool schedule_same_times(const struct schedule *a, const struct schedule *b)
 {
-    static const char *const keys[] = {"cron", "tz", "start", "end", "days", "dst_gap", "dst_overlap"};
+    static const char *const keys[] = {"cron", "tz",      "start",       "end",
+                                       "days", "dst_gap", "dst_overlap", "paused"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         json_t *x = json_object_get(a->json, keys[i]), *y = json_object_get(b->json, keys[i]);
         if ((x || y) && !json_equal(x, y))

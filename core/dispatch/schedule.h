@@ -39,6 +39,7 @@ struct schedule {
     struct plan plan;
     struct push_order order; /* type, payload and options of each job; slices into `json` and `texts` */
     bool args_function;      /* the payload is made at each tick, by the application */
+    bool paused;             /* as long as it says so, nothing is planned */
     enum catch_up catch_up;
     int64_t within_ms, jitter_ms;
     unsigned most;

@@ -13,7 +13,7 @@ static enum mq_code fill_set(struct dispatch *d, struct op_schedule *op, struct 
     if (code != MQ_OK)
         return code;
     op->planned = entry_plan_anew(entry, &schedule, op->op.now);
-    bool never = op->planned == WALL_NEVER && schedule.plan.cron.kind != CRON_REBOOT;
+    bool never = op->planned == WALL_NEVER && !schedule.paused && schedule.plan.cron.kind != CRON_REBOOT;
     schedule_release(&schedule);
     if (never)
         return mq_fail(err, MQ_BADARG, "cron: no moment is left before its end, or its max is reached");
@@ -37,6 +37,16 @@ void schedules_fill_resume(const struct entry *entry, struct op_schedule *op, wa
                                    .note = SLICE_EMPTY};
 }
 
+static bool is_set_paused(const struct entry *entry)
+{
+    return entry && !entry->ended && entry->definition && entry->definition->schedule.paused;
+}
+
+bool dispatch_schedule_is_set_paused(struct dispatch *d, struct slice name)
+{
+    return is_set_paused(entry_find(d, name));
+}
+
 enum mq_code dispatch_schedule_fill(struct dispatch *d, struct op_schedule *op, struct mq_err *err)
 {
     const struct entry *entry = entry_find(d, op->name);
@@ -44,6 +54,10 @@ enum mq_code dispatch_schedule_fill(struct dispatch *d, struct op_schedule *op, 
         return mq_fail(err, MQ_BUSY, "the server is starting: its schedules are not read yet");
     if (op->change == SCHEDULE_SET)
         return fill_set(d, op, err);
+    if (op->change == SCHEDULE_RESUME && is_set_paused(entry))
+        return mq_fail(err, MQ_CONFLICT, "schedule '%.*s' is set with paused = true: take that away (%s)",
+                       SLICE_ARG(op->name),
+                       entry->source == SCHEDULE_OF_FILE ? "in schedules.lua, and RELOAD" : "CRON SET");
     if (op->change == SCHEDULE_RESUME && entry && entry->paused) {
         op->revision = entry->revision;
         schedules_fill_resume(entry, op, op->op.now);

@@ -398,7 +398,7 @@ void schedules_boot(struct dispatch *d)
     struct entry *entry, *next;
     HASH_ITER (hh, d->schedules.entries, entry, next) {
         const struct schedule *schedule = entry->definition ? &entry->definition->schedule : NULL;
-        if (!schedule || entry->ended || schedule->plan.cron.kind != CRON_REBOOT ||
+        if (!schedule || entry->ended || schedule->paused || schedule->plan.cron.kind != CRON_REBOOT ||
             !schedule_goes_on(schedule, entry->fired, d->wall) || d->wall < schedule->plan.start)
             continue;
         entry->boot = d->wall > entry->last ? d->wall : entry->last + 1;

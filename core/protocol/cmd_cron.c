@@ -100,7 +100,7 @@ static enum mq_code read_definition(struct call *call, json_t *definition, struc
 {
     struct options options = options_of("CRON SET",
                                         "TZ START END MAX JITTER CATCH_UP WITHIN MOST OVERLAP DAYS DST_GAP "
-                                        "DST_OVERLAP LEDGER QUEUE PRIORITY ATTEMPTS TIMEOUT LEASE "
+                                        "DST_OVERLAP LEDGER PAUSED QUEUE PRIORITY ATTEMPTS TIMEOUT LEASE "
                                         "EXPIRES KEEP TAGS META",
                                         call->args + 4, call->count - 4);
     enum mq_code code = set_text(definition, "cron", call->args[1], err);
@@ -175,7 +175,7 @@ static const char *state_of(struct dispatch *d, const struct schedule_view *view
         return "ended";
     if (trouble)
         return "broken";
-    if (view->pause.on)
+    if (view->pause.on || dispatch_schedule_is_set_paused(d, view->name))
         return "paused";
     return dispatch_schedule_is_over(d, view) ? "done" : "active";
 }

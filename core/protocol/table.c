@@ -747,6 +747,8 @@ const struct command commands[] = {
             "DST_OVERLAP first or second or both|a time that comes twice (fixed times fire at its first "
             "pass)\n"
             "LEDGER n|rows of the ledger to keep (1000; 10000)\n"
+            "PAUSED true or false|as long as it is true no moment is planned, and none is caught up later "
+            "(false)\n"
             "QUEUE PRIORITY ATTEMPTS TIMEOUT LEASE EXPIRES KEEP TAGS META|of each job, as with PUSH\n",
         .errors = "BADARG CONFLICT FULL TOOBIG NOSPACE BUSY",
         .example = "> CRON SET nightly '@every 24h' report.daily '{\"to\":\"ana\"}' OVERLAP skip\n",

@@ -111,7 +111,7 @@ local pause_options = { { "reason", as_is }, { "by", as_is }, { "for", duration 
 local cron_options = {
   { "tz", as_is }, { "start", as_is }, { "end", as_is }, { "max", as_is }, { "jitter", duration },
   { "catch_up", as_is }, { "within", duration }, { "most", as_is }, { "overlap", as_is }, { "ledger", as_is },
-  { "days", as_is }, { "dst_gap", as_is }, { "dst_overlap", as_is },
+  { "days", as_is }, { "dst_gap", as_is }, { "dst_overlap", as_is }, { "paused", tostring },
   { "queue", as_is }, { "priority", as_is }, { "attempts", as_is }, { "timeout", duration }, { "lease", duration },
   { "expires", duration }, { "keep", duration }, { "tags", joined }, { "meta", json_object },
 }
@@ -714,7 +714,7 @@ end
 ---@param job_type string
 ---@param args? table                {} by default
 ---@param opts? table                tz, start, end, max, jitter, catch_up, within, most, overlap, ledger, days,
----                                   dst_gap, dst_overlap; those of push
+---                                   dst_gap, dst_overlap, paused; those of push
 ---@return table entry               as `schedule` returns it
 function Client:set_schedule(name, expression, job_type, args, opts)
   local words = { "CRON", "SET", name, expression, job_type, args == nil and "{}" or json_object(args) }

@@ -844,11 +844,47 @@ static void a_broken_entry_stops_no_other(void **state)
     world_free(w);
 }
 
+static void an_entry_may_be_set_paused(void **state)
+{
+    struct world *w = begin();
+    struct op_schedule op;
+    (void)state;
+    json_t *paused = file_of(
+        "[{\"name\":\"filed\",\"definition\":{\"cron\":\"@every 1h\",\"type\":\"a\",\"paused\":true}},"
+        "{\"name\":\"boot\",\"definition\":{\"cron\":\"@reboot\",\"type\":\"a\",\"paused\":true}}]");
+    json_t *going = file_of("[{\"name\":\"filed\",\"definition\":{\"cron\":\"@every 1h\",\"type\":\"a\"}},"
+                            "{\"name\":\"boot\",\"definition\":{\"cron\":\"@reboot\",\"type\":\"a\"}}]");
+    dispatch_set_schedules(w->d, paused);
+    set(w, "mine", "{\"cron\":\"@every 1h\",\"type\":\"a\",\"paused\":\"yes\",\"catch_up\":\"all\"}");
+    world_leap(w, 3 * HOUR);
+    restart(w, HOUR, paused);
+    world_leap(w, HOUR);
+    assert_int_equal(jobs(w), 0);
+    assert_true(dispatch_schedule_is_set_paused(w->d, SLICE("filed")));
+    assert_int_equal(change(w, &op, SCHEDULE_RESUME, "filed", ""),
+                     MQ_CONFLICT); /* its definition would say otherwise */
+    dispatch_set_schedules(w->d, going);
+    set(w, "mine", "{\"cron\":\"@every 1h\",\"type\":\"a\",\"paused\":\"no\",\"catch_up\":\"all\"}");
+    world_leap(w, HOUR);
+    assert_string_equal(ledger(w, "filed"), "fired"); /* nothing is caught up */
+    assert_string_equal(ledger(w, "mine"), "fired");
+    assert_string_equal(ledger(w, "boot"), ""); /* the next start is its moment */
+    dispatch_set_schedules(w->d, paused);
+    world_leap(w, 3 * HOUR);
+    assert_string_equal(ledger(w, "filed"), "fired");
+    restart(w, HOUR, going);
+    assert_string_equal(ledger(w, "boot"), "fired");
+    json_decref(paused);
+    json_decref(going);
+    world_free(w);
+}
+
 /* ---- definitions ---- */
 
 static const struct bad_row {
     const char *definition, *says;
 } bad_rows[] = {
+    {"{\"cron\":\"@every 1m\",\"type\":\"a\",\"paused\":\"perhaps\"}", "paused is none of"},
     {"[]", "not a JSON object"},
     {"{\"type\":\"a\"}", "cron is missing"},
     {"{\"cron\":\"@every 1m\"}", "type is missing"},
@@ -921,6 +957,7 @@ int main(void)
         cmocka_unit_test(a_queue_that_drains_is_not_the_job_before),
         cmocka_unit_test(the_file_s_entries_begin_go_on_and_end_with_it),
         cmocka_unit_test(a_broken_entry_stops_no_other),
+        cmocka_unit_test(an_entry_may_be_set_paused),
         cmocka_unit_test(a_definition_that_says_nonsense_is_refused_by_its_key),
     };
     no_file = json_array();
