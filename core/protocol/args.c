@@ -118,6 +118,16 @@ static enum mq_code named(struct slice *out, const char *what, struct slice text
     return code;
 }
 
+enum mq_code arg_holder(struct slice *out, struct slice text, struct mq_err *err)
+{
+    if (text.len == 0)
+        return mq_fail(
+            err, MQ_BADARG,
+            "the holder's name is empty (WORKERS has those of moonq's own; JOB shows a job's holder)");
+    *out = text;
+    return MQ_OK;
+}
+
 enum mq_code arg_filter(struct job_filter *filter, struct options *options, wall_ms now, bool *known,
                         struct mq_err *err)
 {
@@ -142,8 +152,7 @@ enum mq_code arg_filter(struct job_filter *filter, struct options *options, wall
     case 3:
         return named(&filter->tag, "tag", options->value, err);
     case 4:
-        filter->holder = options->value; /* a client's own name for itself: any text */
-        return MQ_OK;
+        return arg_holder(&filter->holder, options->value, err);
     case 5:
         return age(&filter->before, "OLDER", options->value, now, err);
     default:

@@ -47,6 +47,9 @@ enum mq_code arg_duration(int64_t *out, const char *what, struct slice text, int
 #define REASON_MAX_BYTES 1024
 enum mq_code arg_reason(struct slice *out, struct slice text, size_t most, struct mq_err *err);
 
+/* A worker's or a client's own name for itself: any text. An empty one would mean all holders: BADARG. */
+enum mq_code arg_holder(struct slice *out, struct slice text, struct mq_err *err);
+
 /*
  * One of FILTER_OPTIONS, whose name has just been taken. *known is false, and nothing is done, for any other.
  */

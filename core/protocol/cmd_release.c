@@ -155,9 +155,9 @@ static enum mq_code read_worker(struct call *call, struct mq_err *err)
         return mq_fail(err, MQ_BADARG,
                        "RELEASE WORKER needs a name (WORKERS has those of moonq's own; JOB shows a "
                        "job's holder)");
-    filter->holder = call->args[1];
     filter->states = 1u << JOB_RUNNING;
-    return read_options(call, 2, err);
+    enum mq_code code = arg_holder(&filter->holder, call->args[1], err);
+    return code == MQ_OK ? read_options(call, 2, err) : code;
 }
 
 enum mq_code cmd_release(struct call *call, struct mq_err *err)

@@ -380,6 +380,9 @@ static void a_released_job_is_fetched_again_and_its_first_holder_has_lost_it(voi
     client_expect_line(client, "-BADARG RELEASE WORKER needs a name");
     client_expect_line(client, "-BADARG RELEASE WHERE needs a filter");
     client_expect_line(client, "-BADARG BY has 0 bytes");
+    client_send(client, "RELEASE WORKER ''\r\nCANCEL WHERE STATE running HOLDER ''\r\nJOBS HOLDER ''\r\n");
+    for (int i = 0; i < 3; i++) /* a script's unset variable is not everybody */
+        client_expect_line(client, "-BADARG the holder's name is empty");
     client_send(client, "RELEASE WORKER client-2\r\nJOBS HOLDER client-2\r\n");
     client_read_to(client, "$7\r\ntouched\r\n:1\r\n");
     client_read_to(client, "$4\r\njobs\r\n*1\r\n");
