@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "store/lmdb/archive.h"
+#include "store/lmdb/cut.h"
 #include "store/lmdb/lock.h"
 #include "base/alloc.h"
 
@@ -319,6 +320,8 @@ enum mq_code env_open(struct env **out, const struct store_settings *settings, s
         code = lock_take(&env->lock_fd, settings->dir, err);
     if (code == MQ_OK)
         code = open_mdb(env, settings, err);
+    if (code == MQ_OK)
+        code = cut_check(env->mdb, settings->dir, err);
     if (code == MQ_OK)
         code = open_databases(env, err);
     if (code == MQ_OK) {

@@ -29,6 +29,18 @@ static void write_file(const char *dir, const char *name, const char *text)
     close(fd);
 }
 
+static void copy_file(const char *from_dir, const char *to)
+{
+    char path[700], bytes[65536];
+    ssize_t len;
+    snprintf(path, sizeof path, "%s/moonq.mdb", from_dir);
+    int from = open(path, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    while ((len = read(from, bytes, sizeof bytes)) > 0)
+        assert_int_equal(write(out, bytes, (size_t)len), len);
+    close(from);
+    close(out);
+}
+
 static void a_new_folder_is_created_if_its_parent_exists(void **state)
 {
     (void)state;
@@ -156,6 +168,61 @@ static void a_file_that_is_no_store_is_refused(void **state)
     write_file(dir, "moonq.mdb", garbage);
     assert_int_equal(open_dir(dir, &err), MQ_BADARG);
     assert_non_null(strstr(err.text, "not a moonq store"));
+    remove_tree(dir);
+    free(dir);
+}
+
+/* What a copy without room, or a broken disk, leaves: reading it would end the process with SIGBUS. */
+static void a_file_without_its_end_is_refused(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    struct store_settings wishes = {.nosync = true};
+    struct lab *lab = lab_open_with(&lmdb_factory, &wishes);
+    struct stat found;
+    char path[700], *dir = temp_folder();
+    for (int i = 0; i < 300; i++)
+        lab_push(lab, "q", "x");
+    snprintf(path, sizeof path, "%s/moonq.mdb", dir);
+    copy_file(lab->settings.dir, path);
+    assert_int_equal(open_dir(dir, &err), MQ_OK);
+    assert_int_equal(truncate(path, 10 * 4096), 0);
+    assert_int_equal(open_dir(dir, &err), MQ_INTERNAL);
+    assert_non_null(strstr(err.text, "has 40960 bytes, its last commit fills "));
+    assert_int_equal(stat(path, &found), 0);
+    assert_int_equal(found.st_size, 10 * 4096); /* left as it was found */
+    lab_close(lab);
+    remove_tree(dir);
+    free(dir);
+}
+
+/* Pages that a commit took and freed again are never written: without fallocate a sound file may end before them. */
+static void a_file_that_lacks_only_free_pages_is_taken(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    struct file file;
+    char path[700], *dir = temp_folder();
+    assert_int_equal(open_dir(dir, &err), MQ_OK);
+    file_open(&file, dir);
+    MDB_envinfo info;
+    MDB_val key = {1, "x"}, val = {200000, NULL};
+    assert_int_equal(mdb_put(file.txn, file.dbi[DB_META], &key, &val, MDB_RESERVE), 0);
+    assert_int_equal(mdb_txn_commit(file.txn), 0);
+    for (int i = 0; i < 4;
+         i++) { /* what the commits themselves need they take from the front of what is free */
+        assert_int_equal(mdb_txn_begin(file.env, NULL, 0, &file.txn), 0);
+        val.mv_size = 1;
+        assert_int_equal(i == 0 ? mdb_del(file.txn, file.dbi[DB_META], &key, NULL)
+                                : mdb_put(file.txn, file.dbi[DB_META], &key, &val, MDB_RESERVE),
+                         0);
+        assert_int_equal(mdb_txn_commit(file.txn), 0);
+    }
+    mdb_env_info(file.env, &info);
+    mdb_env_close(file.env);
+    snprintf(path, sizeof path, "%s/moonq.mdb", dir);
+    assert_int_equal(truncate(path, (off_t)(info.me_last_pgno - 30) * 4096), 0);
+    assert_int_equal(open_dir(dir, &err), MQ_OK);
     remove_tree(dir);
     free(dir);
 }
@@ -345,6 +412,8 @@ int main(void)
         cmocka_unit_test(a_folder_of_something_else_is_refused_untouched),
         cmocka_unit_test(a_store_that_was_being_made_when_the_power_went_is_made_anew),
         cmocka_unit_test(a_file_that_is_no_store_is_refused),
+        cmocka_unit_test(a_file_without_its_end_is_refused),
+        cmocka_unit_test(a_file_that_lacks_only_free_pages_is_taken),
         cmocka_unit_test(a_newer_layout_is_refused_with_both_numbers),
         cmocka_unit_test(a_store_of_layout_1_is_migrated_and_its_pauses_stand),
         cmocka_unit_test(a_store_of_layout_2_is_migrated_and_what_it_keeps_is_counted),
