@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "base/alloc.h"
+#include "job/unique.h"
 
 /* ---- reading a definition ---- */
 
@@ -281,25 +282,91 @@ static enum mq_code read_option(struct reading *r, const char *key, json_t *valu
     return order_set(&r->out->order, slice_of(word), text, &r->out->tags, r->err);
 }
 
+/* "a,b" of a list of names, as PUSH has it. NULL: it is no such list. */
+static json_t *join_names(json_t *list)
+{
+    struct buf text = BUF_INIT;
+    bool names = json_array_size(list) > 0;
+    size_t i;
+    json_t *name;
+    json_array_foreach(list, i, name)
+    {
+        names = names && json_string_length(name) > 0;
+        if (i)
+            buf_u8(&text, ',');
+        buf_add_slice(&text, json_is_string(name) ? text_of(name) : SLICE_EMPTY);
+    }
+    json_t *joined = names ? json_stringn(text.at, buf_len(&text)) : NULL;
+    buf_release(&text);
+    return joined;
+}
+
+/* A key and what to do if it is held are texts; arguments and states may be a list, too. */
+static enum mq_code read_unique(struct reading *r, const char *key, json_t *value)
+{
+    bool lists = strcmp(key, "unique_by") == 0 || strcmp(key, "unique_in") == 0;
+    if (lists && json_is_array(value) && (value = join_names(value)))
+        json_object_set_new(r->out->json, key, value); /* the order borrows it */
+    if (!json_is_string(value))
+        return complain(r, key, lists ? "is neither a text nor a list of names" : "is not a text");
+    return order_set(&r->out->order, slice_of(key), text_of(value), &r->out->tags, r->err);
+}
+
+/* That all arguments are there which the key is made of. Those that a function makes are looked at with each job. */
+static enum mq_code check_key(struct reading *r)
+{
+    const struct push_order *order = &r->out->order;
+    struct buf made = BUF_INIT;
+    if (!order->unique_by.len || r->out->args_function)
+        return MQ_OK;
+    enum mq_code code = blame(r, "unique_by", unique_key_of(&made, order->unique_by, order->payload, r->err));
+    buf_release(&made);
+    return code;
+}
+
 static const struct key_row {
     const char *key;
     enum mq_code (*read)(struct reading *r, const char *key, json_t *value);
 } rows[] = {
-    {"cron", read_cron},       {"tz", read_tz},           {"type", read_type},
-    {"args", read_args},       {"start", read_start},     {"end", read_end},
-    {"max", read_max},         {"jitter", read_jitter},   {"catch_up", read_catch_up},
-    {"within", read_within},   {"most", read_most},       {"overlap", read_overlap},
-    {"days", read_days},       {"dst_gap", read_dst_gap}, {"dst_overlap", read_dst_overlap},
-    {"ledger", read_ledger},   {"paused", read_paused},   {"queue", read_queue},
-    {"priority", read_option}, {"attempts", read_option}, {"timeout", read_option},
-    {"lease", read_option},    {"expires", read_option},  {"keep", read_option},
-    {"tags", read_tags},       {"meta", read_meta},       {"args_function", read_args_function},
+    {"cron", read_cron},
+    {"tz", read_tz},
+    {"type", read_type},
+    {"args", read_args},
+    {"start", read_start},
+    {"end", read_end},
+    {"max", read_max},
+    {"jitter", read_jitter},
+    {"catch_up", read_catch_up},
+    {"within", read_within},
+    {"most", read_most},
+    {"overlap", read_overlap},
+    {"days", read_days},
+    {"dst_gap", read_dst_gap},
+    {"dst_overlap", read_dst_overlap},
+    {"ledger", read_ledger},
+    {"paused", read_paused},
+    {"queue", read_queue},
+    {"priority", read_option},
+    {"attempts", read_option},
+    {"timeout", read_option},
+    {"lease", read_option},
+    {"expires", read_option},
+    {"keep", read_option},
+    {"unique", read_unique},
+    {"unique_by", read_unique},
+    {"unique_for", read_option},
+    {"unique_in", read_unique},
+    {"conflict", read_unique},
+    {"tags", read_tags},
+    {"meta", read_meta},
+    {"args_function", read_args_function},
 };
 
 const char *const schedule_keys[] = {
-    "cron",     "tz",       "type",    "args",  "start",   "end",         "max",    "jitter", "catch_up",
-    "within",   "most",     "overlap", "days",  "dst_gap", "dst_overlap", "ledger", "paused", "queue",
-    "priority", "attempts", "timeout", "lease", "expires", "keep",        "tags",   "meta",   NULL};
+    "cron",     "tz",        "type",       "args",      "start",    "end",     "max",         "jitter",
+    "catch_up", "within",    "most",       "overlap",   "days",     "dst_gap", "dst_overlap", "ledger",
+    "paused",   "queue",     "priority",   "attempts",  "timeout",  "lease",   "expires",     "keep",
+    "unique",   "unique_by", "unique_for", "unique_in", "conflict", "tags",    "meta",        NULL};
 
 static enum mq_code read_key(struct reading *r, const char *key, json_t *value)
 {
@@ -310,7 +377,7 @@ static enum mq_code read_key(struct reading *r, const char *key, json_t *value)
         r->err, MQ_BADARG,
         "unknown option '%.40s' (there are cron tz type args start end max jitter catch_up within "
         "most overlap days dst_gap dst_overlap ledger paused queue priority attempts timeout lease "
-        "expires keep tags meta)",
+        "expires keep unique unique_by unique_for unique_in conflict tags meta)",
         key);
 }
 
@@ -345,6 +412,8 @@ static enum mq_code complete(struct reading *r, size_t payload_max)
     if (!s->order.payload.len)
         s->order.payload = SLICE("{}");
     enum mq_code code = order_check(&s->order, payload_max, r->err);
+    if (code == MQ_OK)
+        code = check_key(r);
     if (code == MQ_OK)
         code = plan_open(&s->plan, r->name, r->cron, r->zone, &r->choices, r->err);
     if (code == MQ_OK) {

@@ -98,11 +98,12 @@ static enum mq_code set_option(json_t *definition, const struct options *options
 
 static enum mq_code read_definition(struct call *call, json_t *definition, struct mq_err *err)
 {
-    struct options options = options_of("CRON SET",
-                                        "TZ START END MAX JITTER CATCH_UP WITHIN MOST OVERLAP DAYS DST_GAP "
-                                        "DST_OVERLAP LEDGER PAUSED QUEUE PRIORITY ATTEMPTS TIMEOUT LEASE "
-                                        "EXPIRES KEEP TAGS META",
-                                        call->args + 4, call->count - 4);
+    struct options options =
+        options_of("CRON SET",
+                   "TZ START END MAX JITTER CATCH_UP WITHIN MOST OVERLAP DAYS DST_GAP "
+                   "DST_OVERLAP LEDGER PAUSED QUEUE PRIORITY ATTEMPTS TIMEOUT LEASE "
+                   "EXPIRES KEEP UNIQUE UNIQUE_BY UNIQUE_FOR UNIQUE_IN CONFLICT TAGS META",
+                   call->args + 4, call->count - 4);
     enum mq_code code = set_text(definition, "cron", call->args[1], err);
     if (code == MQ_OK)
         code = set_text(definition, "type", call->args[2], err);

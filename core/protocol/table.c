@@ -749,7 +749,9 @@ const struct command commands[] = {
             "LEDGER n|rows of the ledger to keep (1000; 10000)\n"
             "PAUSED true or false|as long as it is true no moment is planned, and none is caught up later "
             "(false)\n"
-            "QUEUE PRIORITY ATTEMPTS TIMEOUT LEASE EXPIRES KEEP TAGS META|of each job, as with PUSH\n",
+            "QUEUE PRIORITY ATTEMPTS TIMEOUT LEASE EXPIRES KEEP TAGS META|of each job, as with PUSH\n"
+            "UNIQUE UNIQUE_BY UNIQUE_FOR UNIQUE_IN CONFLICT|of each job, as with PUSH. Where another "
+            "holds the key, the moment is skipped, or a job that waits for its turn is renewed\n",
         .errors = "BADARG CONFLICT FULL TOOBIG NOSPACE BUSY",
         .example = "> CRON SET nightly '@every 24h' report.daily '{\"to\":\"ana\"}' OVERLAP skip\n",
         .since = "0.1",

@@ -113,7 +113,9 @@ local cron_options = {
   { "catch_up", as_is }, { "within", duration }, { "most", as_is }, { "overlap", as_is }, { "ledger", as_is },
   { "days", as_is }, { "dst_gap", as_is }, { "dst_overlap", as_is }, { "paused", tostring },
   { "queue", as_is }, { "priority", as_is }, { "attempts", as_is }, { "timeout", duration }, { "lease", duration },
-  { "expires", duration }, { "keep", duration }, { "tags", joined }, { "meta", json_object },
+  { "expires", duration }, { "keep", duration }, { "unique", as_is }, { "unique_by", joined },
+  { "unique_for", duration }, { "unique_in", joined }, { "conflict", as_is }, { "tags", joined },
+  { "meta", json_object },
 }
 local release_options = { { "reason", as_is }, { "by", as_is } }
 local page_options = { { "limit", as_is }, { "order", as_is }, { "cursor", as_is } }

@@ -175,6 +175,34 @@ describe("a schedule", function()
     assert.equal(0, #server.client:schedules().schedules)
   end)
 
+  it("whose job has a unique key keeps away from another job with that key", function()
+    local server = start({ ["schedules.lua"] = [[ return {
+      { name = "listed", cron = "@every 100ms", type = "tick", args = { list = 3, day = 1 },
+        unique_by = { "list" }, unique_in = { "scheduled", "ready" }, conflict = "skip" } } ]] })
+    server.client:pause("default")
+    local function of(name)
+      return function(event)
+        return event.schedule == name
+      end
+    end
+    local listed = server:await("schedule.fired", of("listed"))
+    assert.equal(listed.id, server.client:call("UNIQUE", "SHOW", '{"list":3}')[1].holder)
+    assert.equal(listed.id, server:await("schedule.skipped", of("listed")).id)
+    local mine = server.client:push("tick", { n = 1 }, { unique = "k", delay = "1h" })
+    local options = { unique = "k", conflict = "replace" }
+    server.client:set_schedule("keyed", "@every 100ms", "tick", { n = 2 }, options)
+    assert.equal(mine, server:await("schedule.fired", of("keyed")).id)
+    server.client:pause_schedule("keyed")
+    assert.equal(2, json.decode(server.client:job(mine).payload).n)
+    local function refused(opts)
+      local client = server.client
+      return tostring(support.refused(client.set_schedule, client, "x", "@daily", "tick", { n = 1 }, opts))
+    end
+    assert.matches("unique_by: .*list", refused({ unique_by = { "list" } }))
+    assert.matches("CONFLICT: 'drop' is none of skip", refused({ unique = "k", conflict = "drop" }))
+    assert.matches("exclude each other", refused({ unique = "k", unique_by = "n" }))
+  end)
+
   it("ends after its max", function()
     local server = start()
     server.client:set_schedule("three", "@every 100ms", "tick", {}, { max = 3 })
