@@ -503,13 +503,12 @@ struct due {
     bool all;       /* `beyond` has not come yet */
 };
 
-static void find_due(struct due *due, const struct schedule *s, const struct standing *standing, wall_ms now)
+static void find_due(struct due *due, const struct schedule *s, wall_ms since, wall_ms at, wall_ms now)
 {
-    wall_ms at = standing->planned;
     due->count = 0;
     while (at <= now && due->count < SCHEDULE_SCAN_MAX) {
         due->at[due->count++] = at;
-        at = plan_next(&s->plan, standing->since, at);
+        at = plan_next(&s->plan, since, at);
     }
     due->beyond = at;
     due->all = at > now;
@@ -541,6 +540,47 @@ static unsigned count_dropped(const struct due *due, const struct schedule *s,
     return dropped;
 }
 
+/*
+ * The first of the newest `count` moments up to now. Between `planned` and now are more than SCHEDULE_SCAN_MAX, and `count` is
+ * less than that. It looks at spans that end now, wider and wider, so it is quick where moments are dense.
+ */
+static wall_ms first_of_newest(const struct schedule *s, const struct standing *standing, wall_ms now,
+                               unsigned count)
+{
+    struct due due;
+    int64_t narrow = 0, wide = now - standing->planned,
+            span = count * 100LL; /* of @every 100ms, the most often */
+    while (wide - narrow > 1) {
+        if (span <= narrow || span >= wide)
+            span = narrow + (wide - narrow) / 2;
+        find_due(&due, s, standing->since, plan_next(&s->plan, standing->since, now - span), now);
+        if (due.all && due.count >= count)
+            return due.at[due.count - count];
+        if (due.all)
+            narrow = span;
+        else
+            wide = span;
+        span *= 2;
+    }
+    return standing->planned;
+}
+
+/*
+ * More have come than one step looks at, and those it has seen do not fire. What cannot fire any more is not walked through for
+ * ever: a year of seconds, each of which is too late, or has enough newer ones after it.
+ */
+static wall_ms pass_over(const struct schedule *s, const struct standing *standing, wall_ms now, wall_ms next)
+{
+    unsigned keep = s->most < SCHEDULE_QUEUE_MOST ? SCHEDULE_QUEUE_MOST : s->most;
+    wall_ms first = first_of_newest(s, standing, now, keep);
+    bool many = (now - standing->planned) / (now - first + 1) > SCHEDULE_WALK_MAX / keep;
+    if (many && first > next)
+        next = first;
+    first = waits(standing, standing->planned) ? next
+                                               : plan_next(&s->plan, standing->since, now - s->within_ms - 1);
+    return first > next ? first : next;
+}
+
 static struct decision drop(const struct due *due, const struct schedule *s, const struct standing *standing,
                             wall_ms now, unsigned dropped)
 {
@@ -549,11 +589,10 @@ static struct decision drop(const struct due *due, const struct schedule *s, con
                          .until = due->at[dropped - 1],
                          .count = dropped,
                          .next = dropped < due->count ? due->at[dropped] : due->beyond};
-    /* a year of seconds is not walked through: what is too late anyway is passed over at once */
-    if (!due->all && dropped == due->count) {
-        wall_ms first = plan_next(&s->plan, standing->since, now - s->within_ms - 1);
-        d.more = first > d.next;
-        d.next = d.more ? first : d.next;
+    if (!due->all) {
+        wall_ms next = pass_over(s, standing, now, d.next);
+        d.more = next > d.next;
+        d.next = next;
     }
     if (waits(standing, d.planned))
         d.outcome = TICK_SKIPPED; /* the job before them takes too long */
@@ -565,7 +604,7 @@ static struct decision drop(const struct due *due, const struct schedule *s, con
 struct decision schedule_decide(const struct schedule *schedule, const struct standing *standing, wall_ms now)
 {
     struct due due;
-    find_due(&due, schedule, standing, now);
+    find_due(&due, schedule, standing->since, standing->planned, now);
     unsigned dropped = count_dropped(&due, schedule, standing, now);
     if (dropped)
         return drop(&due, schedule, standing, now, dropped);
@@ -644,7 +683,7 @@ struct decision schedule_pass_over(const struct schedule *schedule, const struct
                                    wall_ms until)
 {
     struct due due;
-    find_due(&due, schedule, standing, until);
+    find_due(&due, schedule, standing->since, standing->planned, until);
     struct decision d = {.outcome = TICK_PAUSED, .count = due.count, .next = due.beyond};
     if (!due.count)
         return d;

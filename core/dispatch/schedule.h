@@ -31,9 +31,10 @@ enum catch_up {
 #define SCHEDULE_ONCE_MS    (5 * 60 * 1000) /* `within` of `once`, the default: over a restart or a deployment */
 #define SCHEDULE_ALL_MS     (24 * 3600 * 1000LL)
 #define SCHEDULE_ALL_MOST   100
-#define SCHEDULE_MOST_MAX   500  /* jobs of one entry at once */
-#define SCHEDULE_QUEUE_MOST 100  /* moments that wait for the job before them */
-#define SCHEDULE_SCAN_MAX   1000 /* moments looked at in one step */
+#define SCHEDULE_MOST_MAX   500   /* jobs of one entry at once */
+#define SCHEDULE_QUEUE_MOST 100   /* moments that wait for the job before them */
+#define SCHEDULE_SCAN_MAX   1000  /* moments looked at in one step */
+#define SCHEDULE_WALK_MAX   20000 /* about so many that are missed are counted one by one */
 
 struct schedule {
     struct plan plan;

@@ -359,6 +359,8 @@ static const struct catch_up_row {
     {",\"catch_up\":\"all\",\"within\":\"2m\"", 4 * MINUTE + 30000, "fired missed*2 caught_up caught_up"},
     {",\"catch_up\":\"all\",\"most\":2", 3 * DAY, "fired missed*1000+ missed*999 missed*440 caught_up fired"},
     {",\"catch_up\":\"once\"", 400 * DAY + 30000, "fired missed*1000+ missed*4 caught_up"},
+    {",\"catch_up\":\"all\",\"most\":2,\"within\":\"36500d\"", 400 * DAY + 30000,
+     "fired missed*999+ missed*98 caught_up caught_up"},
 };
 
 static void what_was_missed_while_the_server_was_down_follows_the_rule(void **state)
