@@ -11,6 +11,7 @@
 
 #include "job/record.h"
 #include "base/alloc.h"
+#include "base/file.h"
 
 #define PATH_BYTES 4200
 
@@ -193,16 +194,6 @@ static enum mq_code cannot(struct op_archive *op, const char *what, const char *
                    what, path, strerror(error));
 }
 
-static int sync_folder(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno;
-    int error = fsync(fd) == 0 ? 0 : errno;
-    close(fd);
-    return error;
-}
-
 static enum mq_code open_folder(struct snapshot *s, struct op_archive *op)
 {
     const char *dir = s->env->archive_dir;
@@ -210,7 +201,7 @@ static enum mq_code open_folder(struct snapshot *s, struct op_archive *op)
     char above[PATH_BYTES];
     if (mkdir(dir, 0700) == 0) {
         snprintf(above, sizeof above, "%.4000s/..", dir);
-        int error = s->env->nosync ? 0 : sync_folder(above);
+        int error = s->env->nosync ? 0 : file_sync_folder(above);
         return error ? cannot(op, "sync the folder of", dir, error) : MQ_OK;
     }
     if (errno != EEXIST)
@@ -293,6 +284,6 @@ enum mq_code archive_write(struct snapshot *s, struct op_archive *op)
     int error = add_lines(fd, buf_bytes(&s->rows), !s->env->nosync);
     close(fd);
     if (!error && !s->env->nosync)
-        error = sync_folder(s->env->archive_dir); /* the file may be new */
+        error = file_sync_folder(s->env->archive_dir); /* the file may be new */
     return error ? cannot(op, "write to", path, error) : MQ_OK;
 }
