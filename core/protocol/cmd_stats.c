@@ -171,6 +171,7 @@ static void add_store(struct figures *figures, const struct op_stats *op)
 {
     unsigned begin = section(figures);
     add(figures, "commits", (int64_t)op->commits);
+    add(figures, "checkpoints", (int64_t)op->checkpoints);
     add(figures, "operations", (int64_t)op->operations);
     add(figures, "commit_us_total", (int64_t)op->commit_us_total);
     add(figures, "sync_us_last", (int64_t)op->sync_us_last);

@@ -5,7 +5,8 @@
  * problem, in words for a person. A repair mends what can be derived (indexes and counters follow from the records),
  * moves what cannot be read to quarantine, and loses nothing else. It is one transaction.
  *
- * Looking changes nothing in the data file. The folder's lock is held meanwhile, so that no server changes it either.
+ * What the journal of a server that was killed holds is seen as if it were in the file already. Looking changes nothing
+ * in either; a repair takes it over. The folder's lock is held meanwhile, so that no server changes them.
  *
  * Threads: one. A file whose pages are damaged may end the process (SIGBUS): call it in a child of your own.
  */
@@ -50,6 +51,8 @@
     X(SCHEDULE_UNREADABLE, "schedule_unreadable", "The cron entry does not fire.",                           \
       "removed; the application's file sets its own anew")                                                   \
     X(TICK_TWICE, "tick_twice", "A planned moment may have become two jobs.", NULL)                          \
+    X(JOURNAL, "journal", "What was confirmed behind that place is lost.",                                   \
+      "what stands before it was taken over")                                                                \
     X(PAGES, "pages", "The file's pages are damaged, below all records.", NULL)                              \
     X(CUT, "cut", "The file is shorter than its last commit says: a part is missing.", NULL)
 

@@ -83,6 +83,7 @@ enum store_verb {
 /* What every operation begins with. */
 struct store_op {
     struct store_op *next; /* the store's */
+    uint64_t sees;         /* the store's: a read sees this batch and all before it */
     enum store_verb verb;
     enum mq_code code;                 /* answer: MQ_OK, or why not; `err` then has the message */
     wall_ms now;                       /* the moment of the request */
@@ -688,7 +689,8 @@ struct op_ticks {
 struct op_stats {
     struct store_op op;
     /* answers */
-    uint64_t commits, operations; /* since the store was opened */
+    uint64_t commits, operations; /* since the store was opened: batches, and what was in them */
+    uint64_t checkpoints;         /* LMDB's own commits since then: what they hold needs no journal */
     uint64_t commit_us_total, sync_us_last;
     uint64_t map_bytes, used_bytes, file_bytes, disk_free_bytes;
     uint64_t free_pages, page_bytes;
@@ -777,14 +779,14 @@ struct store_settings {
     unsigned readers;              /* reader threads; 0: everything runs inside store_flush, for tests */
     int64_t snapshot_max_ms;       /* a read may hold its snapshot so long. 0: 5000 */
     int64_t relaxed_ms;            /* 0: what is answered is on disk. Otherwise see below */
+    uint64_t journal_bytes;        /* the journal is emptied when it has so many. 0: 16 MiB */
     bool nosync;                   /* tests only: never wait for the disk */
 };
 
 /*
- * Relaxed: an answer does not wait until its commit is the one that the disk would show after a power cut. That is so with the
- * next commit, and at the latest relaxed_ms later: so long at most is a confirmed change in danger of a power cut, or a crash
- * of the kernel. Not of a crash of ours; and whatever happens, the store is whole, as of some commit. Leases' tokens and ids do
- * not repeat even then.
+ * Relaxed: an answer does not wait until the disk has what it speaks of. That is so at the latest relaxed_ms later: so long at
+ * most is a confirmed change in danger of a power cut, or a crash of the kernel. Not of a crash of ours; and whatever happens,
+ * the store is whole, as of some batch. Leases' tokens and ids do not repeat even then.
  */
 
 /*

@@ -9,7 +9,38 @@
 
 /* ---- contents --------------------------------------------------------------------------------------------------- */
 
-/* A read of what is committed now, by the store's own reader, past what is on its way. */
+static enum mq_code answer(struct snapshot *s, struct store_op *op)
+{
+    switch (op->verb) {
+    case STORE_GET:
+        return read_get(s, (struct op_get *)op);
+    case STORE_LIST:
+        return read_list(s, (struct op_list *)op);
+    case STORE_QUEUES:
+        return read_queues(s, (struct op_queues *)op);
+    case STORE_SCHEDULES:
+        return read_schedules(s, (struct op_schedules *)op);
+    case STORE_TICKS:
+        return read_ticks(s, (struct op_ticks *)op);
+    default:
+        sim_wrong("the simulation has no read of verb %d", (int)op->verb);
+        return MQ_INTERNAL;
+    }
+}
+
+/* In the transaction that is open: what a checkpoint would show, without making one. */
+static void read_through(struct store_op *op)
+{
+    struct snapshot through;
+    snapshot_init(&through, seam.env, INT32_MAX);
+    through.txn = seam.root;
+    through.until = MONO_NEVER;
+    buf_clear(&op->memory);
+    op->code = answer(&through, op);
+    buf_release(&through.rows);
+}
+
+/* A read of what is on disk now, by the store's own reader, past what is on its way. */
 static void read_now(struct store_op *op)
 {
     static struct snapshot snapshot;
@@ -19,7 +50,10 @@ static void read_now(struct store_op *op)
         snapshot_init(&snapshot, seam.env, INT32_MAX);
         of = seam.opened;
     }
-    read_run(&snapshot, op, &figures, NULL, 0);
+    if (seam_view())
+        read_through(op);
+    else
+        read_run(&snapshot, op, &figures, NULL, 0);
     if (op->code != MQ_OK)
         sim_wrong("a read fails: %s", op->err.text);
 }
@@ -79,6 +113,16 @@ static void compare_history(const struct model_job *job)
     if (job->ended)
         SAME("the last attempt's end", "%d", (int)get.attempts[job->ended - 1].outcome, (int)job->last_ended);
     store_op_release(&get.op);
+}
+
+void check_seen(const struct op_get *get)
+{
+    const struct model_job *job = model_find(&sim.model, get->id);
+    if ((get->op.code == MQ_OK) != (job != NULL))
+        sim_wrong("a client reads %s: %s", name_of(get->id),
+                  get->op.code == MQ_OK ? "there" : get->op.err.text);
+    if (job)
+        compare_status(job, &get->view.status);
 }
 
 static void list_page(struct op_list *list, uint32_t states, unsigned limit, struct slice cursor)

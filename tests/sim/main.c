@@ -237,6 +237,8 @@ static void set_up(uint64_t seed, const char *dir)
         .dead_keep_ms = 60000,
         .crash_limit = 3,
         .snapshot_max_ms = INT32_MAX, /* by the real clock, which is not ours */
+        .journal_bytes =
+            rng >> 32 & 1 ? 0 : 8192 << (rng >> 33) % 6, /* checkpoints often, or only for who reads */
     };
     sim.settings = (struct dispatch_settings){
         .payload_max = 1 << 20,
@@ -283,7 +285,7 @@ void sim_run(const struct step *steps, unsigned count, uint64_t seed, const char
 
 static void clear_dir(const char *dir)
 {
-    static const char *const names[] = {"moonq.mdb", "moonq.mdb-lock", "moonq.lock"};
+    static const char *const names[] = {"moonq.mdb", "moonq.mdb-lock", "moonq.lock", "moonq.journal"};
     char path[600];
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);

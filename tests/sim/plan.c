@@ -111,17 +111,36 @@ static void step_kill(void)
 static void step_fate(void)
 {
     static const char *const names[] = {"",
-                                        "the server will be killed before its next commit",
-                                        "the server will be killed after its next commit",
+                                        "the server will be killed before its next batch is on disk",
+                                        "the server will be killed before the journal's next sync",
+                                        "the power will go before the journal's next sync",
+                                        "the server will be killed when its next batch is on disk",
                                         "the server will be killed while it answers",
-                                        "the map will be full at the next commit",
-                                        "the disk will be full at the next commit",
-                                        "the disk will be full at the next commit, and its reserve used up"};
+                                        "the server will be killed in its next checkpoint",
+                                        "the map will be full in the next batch",
+                                        "the disk will be full at the next batch",
+                                        "the disk will be full at the next batch, and its reserve used up"};
     unsigned fate = 1 + dice(FATE_DISK_DEAD);
     seam.fate = (enum fate)fate;
     seam.answers_left = dice(3);
+    seam.puts_left = dice(40);
+    seam.tear_at = dice(1 << 20);
     seam.dead_for = 1 + dice(3);
     say("%s", names[fate]);
+}
+
+static bool any_job(const struct model_job *job)
+{
+    (void)job;
+    return true;
+}
+
+/* Somebody reads: what was answered before must be seen, wherever it lies. */
+static void step_look(void)
+{
+    struct model_job *job = pick_job(any_job);
+    if (job)
+        server_look(job->id);
 }
 
 static void step_calm(void)
@@ -154,8 +173,9 @@ static const struct {
     {12, step_worker_wakes}, {10, step_worker_dies},  {25, step_worker_starts}, {5, step_worker_retires},
     {60, step_moment},       {60, step_while},        {4, step_hours},          {6, step_clock},
     {15, step_release},      {20, step_type},         {6, step_burst},          {10, step_stall},
-    {2, step_restart},       {3, step_kill},          {8, step_fate},           {2, step_calm},
+    {2, step_restart},       {3, step_kill},          {12, step_fate},          {2, step_calm},
     {10, step_cron_set},     {10, step_cron_change},  {3, step_cron_file},      {5, step_cron_rival},
+    {10, step_look},
 };
 enum {
     KINDS = sizeof kinds / sizeof *kinds

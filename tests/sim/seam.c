@@ -3,9 +3,10 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#include "store/lmdb/env.h"
+#include "store/lmdb/machine.h"
 
 struct seam seam;
 struct seam_hooks seam_hooks;
@@ -56,27 +57,15 @@ void __wrap_store_submit(struct store *store, struct store_op *op)
     __real_store_submit(store, op);
 }
 
-/* ---- commits --------------------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------------------------- */
 
-static MDB_txn *root;
-
-int __real_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn);
-int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn);
-int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn)
+_Noreturn static void die(void)
 {
-    int rc = __real_mdb_txn_begin(env, parent, flags, txn);
-    if (rc == 0 && !parent && !(flags & MDB_RDONLY))
-        root = *txn;
-    return rc;
+    seam.fate = FATE_NONE;
+    longjmp(*seam.killed, 1);
 }
 
-static int refuse(MDB_txn *txn, int rc)
-{
-    mdb_txn_abort(txn);
-    return rc;
-}
-
-/* Changes that are surely more than nothing: LMDB does not sync for a batch that wrote nothing. */
+/* Changes that are surely more than nothing: nobody syncs for a batch that wrote nothing. */
 static bool must_sync(void)
 {
     for (unsigned i = 0; i < seam.count; i++) {
@@ -90,23 +79,188 @@ static bool must_sync(void)
     return false;
 }
 
-int __real_mdb_txn_commit(MDB_txn *txn);
-int __wrap_mdb_txn_commit(MDB_txn *txn);
-int __wrap_mdb_txn_commit(MDB_txn *txn)
+static void on_disk(const char *what, uint64_t syncs_before)
 {
-    if (txn != root || !seam.flushing)
-        return __real_mdb_txn_commit(txn);
+    if (must_sync() && seam.syncs == syncs_before)
+        seam_hooks.wrong("%s with changes in it did not sync", what);
+    seam.committed = true;
+    if (seam.fate == FATE_KILL_AFTER)
+        die();
+}
+
+enum applied __real_machine_apply(struct machine *m, struct store_op *first);
+enum applied __wrap_machine_apply(struct machine *m, struct store_op *first);
+enum applied __wrap_machine_apply(struct machine *m, struct store_op *first)
+{
+    enum applied applied = __real_machine_apply(m, first);
+    seam.machine = m;
+    seam.applied = applied == APPLIED;
+    return applied;
+}
+
+void __real_machine_keep(struct machine *m);
+void __wrap_machine_keep(struct machine *m);
+void __wrap_machine_keep(struct machine *m)
+{
+    if (seam.flushing && !seam.committed)
+        on_disk("a batch that is said to change nothing", seam.syncs);
+    __real_machine_keep(m);
+}
+
+int __real_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned flags);
+int __wrap_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned flags);
+int __wrap_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned flags)
+{
+    if (seam.fate == FATE_MAP_FULL && seam.flushing && seam.puts_left-- == 0) {
+        seam.fate = FATE_NONE;
+        return MDB_MAP_FULL;
+    }
+    return __real_mdb_cursor_put(cursor, key, data, flags);
+}
+
+/* ---- the journal ------------------------------------------------------------------------------------------------- */
+
+static struct {
+    bool open; /* journal_append is under way */
+    int fd;
+    off_t at; /* the record, if it is written */
+    size_t len;
+} record;
+
+ssize_t __real_pwritev64(int fd, const struct iovec *parts, int count, off_t to);
+ssize_t __wrap_pwritev64(int fd, const struct iovec *parts, int count, off_t to);
+ssize_t __wrap_pwritev64(int fd, const struct iovec *parts, int count, off_t to)
+{
+    ssize_t done = __real_pwritev64(fd, parts, count, to);
+    if (record.open && count == 3) { /* head, changes, zeros up to the page's end */
+        record.fd = fd;
+        record.at = to;
+        record.len = parts[0].iov_len + parts[1].iov_len;
+    }
+    return done;
+}
+
+/* On disk is its front, and then what stood there before. */
+static void tear(void)
+{
+    static const char zeros[4096];
+    char byte;
+    off_t at = record.at + (off_t)(seam.tear_at % record.len), end = record.at + (off_t)record.len;
+    if (pread(record.fd, &byte, 1, at) == 1) {
+        byte = (char)~byte;
+        while (pwrite(record.fd, &byte, 1, at++) == 1 && at < end)
+            byte = 0;
+        for (; at % (off_t)sizeof zeros; at++)
+            if (pwrite(record.fd, zeros, 1, at) != 1)
+                return;
+    }
+}
+
+/* Between a record's write and its sync. */
+static void before_sync(void)
+{
+    if (!record.open || !record.len)
+        return;
+    if (seam.fate == FATE_KILL_TORN) {
+        tear();
+        die();
+    }
+    if (seam.fate == FATE_KILL_WRITTEN) {
+        seam.committed = true; /* of a process that ends, the kernel forgets nothing */
+        die();
+    }
+}
+
+/* The C library's, as the dynamic linker finds it here first. The disk of a history is memory: only the count matters. */
+int fdatasync(int fd)
+{
+    (void)fd;
+    before_sync();
+    seam.syncs++;
+    return 0;
+}
+
+int __real_journal_append(struct journal *j, struct slice redo);
+int __wrap_journal_append(struct journal *j, struct slice redo);
+int __wrap_journal_append(struct journal *j, struct slice redo)
+{
+    if (seam.fate == FATE_KILL_BEFORE)
+        die();
+    if (seam.fate == FATE_DISK_FULL || seam.fate == FATE_DISK_DEAD)
+        return ENOSPC; /* and then the commit that is tried instead meets it too */
+    uint64_t syncs = seam.syncs;
+    memset(&record, 0, sizeof record);
+    record.open = true;
+    int error = __real_journal_append(j, redo);
+    record.open = false;
+    if (!error)
+        on_disk("a record of the journal", syncs);
+    return error;
+}
+
+/* ---- commits ----------------------------------------------------------------------------------------------------- */
+
+int __real_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn);
+int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn);
+int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn)
+{
+    int rc = __real_mdb_txn_begin(env, parent, flags, txn);
+    if (rc == 0 && !parent && !(flags & MDB_RDONLY))
+        seam.root = *txn;
+    return rc;
+}
+
+void __real_mdb_txn_abort(MDB_txn *txn);
+void __wrap_mdb_txn_abort(MDB_txn *txn);
+void __wrap_mdb_txn_abort(MDB_txn *txn)
+{
+    if (txn == seam.root)
+        seam.root = NULL;
+    __real_mdb_txn_abort(txn);
+}
+
+static int refuse(MDB_txn *txn, int rc)
+{
+    seam.applied = false;
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+int __real_mdb_txn_commit(MDB_txn *txn);
+
+/* Of what the journal has, and nothing else. */
+static int commit_checkpoint(MDB_txn *txn)
+{
+    uint64_t syncs = seam.syncs;
+    bool dies = seam.fate == FATE_KILL_CHECKPOINT;
+    if (dies && seam.tear_at % 2 == 0) {
+        mdb_txn_abort(txn);
+        die();
+    }
+    seam.root = NULL;
+    int rc = __real_mdb_txn_commit(txn);
+    if (rc == 0 && seam.syncs == syncs)
+        seam_hooks.wrong("a checkpoint did not sync");
+    if (dies)
+        die();
+    return rc;
+}
+
+/* The batch that is under way. */
+static int commit_batch(MDB_txn *txn)
+{
     enum fate fate = seam.fate;
-    bool stays = fate == FATE_KILL_ANSWERED;
+    bool is_over = fate == FATE_DISK_FULL;
     if (fate == FATE_DISK_DEAD)
-        stays = seam.refusals == 0 || --seam.dead_for > 0;
-    if (!stays)
+        is_over = seam.refusals > 0 && --seam.dead_for == 0;
+    if (is_over)
         seam.fate = FATE_NONE;
     switch (fate) {
     case FATE_KILL_BEFORE:
         mdb_txn_abort(txn);
-        longjmp(*seam.killed, 1);
+        die();
     case FATE_MAP_FULL:
+        seam.fate = FATE_NONE;
         return refuse(txn, MDB_MAP_FULL);
     case FATE_DISK_FULL:
     case FATE_DISK_DEAD:
@@ -116,23 +270,23 @@ int __wrap_mdb_txn_commit(MDB_txn *txn)
         break;
     }
     uint64_t syncs = seam.syncs;
+    seam.root = NULL;
     int rc = __real_mdb_txn_commit(txn);
-    if (rc == 0) {
-        seam.committed = true;
-        if (must_sync() && seam.syncs == syncs)
-            seam_hooks.wrong("a commit with changes in it did not sync");
-    }
-    if (rc == 0 && fate == FATE_KILL_AFTER)
-        longjmp(*seam.killed, 1);
+    if (rc == 0)
+        on_disk("a commit", syncs);
     return rc;
 }
 
-/* LMDB's, as the dynamic linker finds it here first. The disk of a history is memory: only the count matters. */
-int fdatasync(int fd)
+int __wrap_mdb_txn_commit(MDB_txn *txn);
+int __wrap_mdb_txn_commit(MDB_txn *txn)
 {
-    (void)fd;
-    seam.syncs++;
-    return 0;
+    if (txn != seam.root)
+        return __real_mdb_txn_commit(txn); /* a child */
+    if (!seam.flushing) {
+        seam.root = NULL;
+        return __real_mdb_txn_commit(txn);
+    }
+    return seam.applied && !seam.committed ? commit_batch(txn) : commit_checkpoint(txn);
 }
 
 /* ---- the server's file ------------------------------------------------------------------------------------- */
@@ -147,11 +301,22 @@ enum mq_code __wrap_env_open(struct env **out, const struct store_settings *sett
     return code;
 }
 
+void *seam_view(void)
+{
+    if (!seam.root && !journal_is_empty(&seam.env->journal) && machine_recover(seam.machine) != APPLIED)
+        seam_hooks.wrong("what the journal holds cannot be made again");
+    return seam.root;
+}
+
 void seam_bury(void)
 {
+    if (seam.root)
+        mdb_txn_abort(seam.root);
     mdb_env_close(seam.env->mdb);
+    close(seam.env->journal.fd);
     close(seam.env->lock_fd);
     seam.env = NULL;
+    record.open = false;
     seam.count = 0;
     seam.fate = FATE_NONE;
     seam.woken = false;
@@ -212,7 +377,7 @@ bool seam_flush(struct store *store)
     jmp_buf killed;
     volatile unsigned count = gather(ops);
     seam.flushing = true;
-    seam.committed = false;
+    seam.applied = seam.committed = false;
     seam.refusals = 0;
     seam.killed = &killed;
     bool alive = setjmp(killed) == 0;

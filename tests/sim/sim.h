@@ -180,6 +180,8 @@ void server_settle(void);
 void server_pass(int64_t ms);
 void server_set_types(void);
 void server_unpark(void);
+/* A client's read of a job. */
+void server_look(job_id id);
 /* Everything is brought in order, and then every job must come to its end. */
 void server_calm(void);
 
@@ -215,6 +217,8 @@ void entries_pause(bool pause); /* all of them; and all go on */
 
 /* The store's contents against the model. `deep`: every index, too. */
 void check_contents(bool deep);
+/* A read that was answered: as of now. */
+void check_seen(const struct op_get *get);
 /* After server_settle. */
 void check_rest(void);
 /* Before a sweep is applied: a worker that answers does not lose its jobs. */

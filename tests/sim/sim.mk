@@ -1,7 +1,8 @@
 # Simulation: docs/simulation.md. It links dispatch and the store with the seam of tests/sim/seam.h.
 SIM_OBJ   := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/sim/*.c)))
 SIM_ROOMS := $(patsubst %,$(BUILD)/%.a,dispatch runtime store job base)
-SIM_WRAP  := store_submit mdb_txn_begin mdb_txn_commit env_open mq_bug_at
+SIM_WRAP  := store_submit machine_apply machine_keep journal_append pwritev64 mdb_cursor_put \
+             mdb_txn_begin mdb_txn_commit mdb_txn_abort env_open mq_bug_at
 SIM_LINK   = $(CC) $(SANFLAGS) $(SIM_WRAP:%=-Wl,--wrap=%)
 SIM_SEED  ?= 1
 SIM_COUNT ?= 2000

@@ -13,7 +13,9 @@
 #include "store/lmdb/archive.h"
 #include "store/lmdb/cut.h"
 #include "store/lmdb/lock.h"
+#include "store/lmdb/takeover.h"
 #include "base/alloc.h"
+#include "base/file.h"
 
 #define DATA_NAME         "moonq.mdb"
 #define NEW_NAME          "moonq.mdb.new" /* while it is made */
@@ -30,7 +32,7 @@ static uint64_t round_up(uint64_t bytes, uint64_t unit)
     return (bytes + unit - 1) / unit * unit;
 }
 
-static enum mq_code code_of_errno(int error)
+enum mq_code env_code_of(int error)
 {
     switch (error) {
     case EACCES:
@@ -69,7 +71,7 @@ static enum mq_code check_folder(const char *dir, struct mq_err *err)
         return MQ_OK;
     DIR *folder = opendir(dir);
     if (!folder)
-        return mq_fail(err, code_of_errno(errno), "cannot read data folder '%s': %s", dir, strerror(errno));
+        return mq_fail(err, env_code_of(errno), "cannot read data folder '%s': %s", dir, strerror(errno));
     for (struct dirent *entry; code == MQ_OK && (entry = readdir(folder));)
         if (!is_expected(entry->d_name))
             code = mq_fail(err, MQ_BADARG,
@@ -101,7 +103,7 @@ static enum mq_code cannot_make(const char *dir, int reason, struct mq_err *err)
             err, MQ_BADARG,
             "cannot create the data folder: '%.200s' is a file, not a folder (choose another with --data)",
             above);
-    return mq_fail(err, code_of_errno(reason),
+    return mq_fail(err, env_code_of(reason),
                    "cannot create data folder '%.200s': %s (choose another with --data)", dir,
                    strerror(reason));
 }
@@ -115,7 +117,7 @@ static enum mq_code make_folder(const char *dir, struct mq_err *err)
         return mq_fail(err, MQ_BADARG,
                        "data folder '%s' is a file, not a folder (choose another with --data)", dir);
     if (access(dir, R_OK | W_OK | X_OK) != 0)
-        return mq_fail(err, code_of_errno(errno),
+        return mq_fail(err, env_code_of(errno),
                        "data folder '%s' is not writable: %s (change its owner or permissions, or choose "
                        "another with --data)",
                        dir, strerror(errno));
@@ -132,15 +134,6 @@ static enum mq_code check_no_link(const char *path, struct mq_err *err)
             "'%s' is a symbolic link, which is not followed: name the folder that it leads to with --data",
             path);
     return MQ_OK;
-}
-
-static void sync_folder(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
 }
 
 /* Large enough for what is there already and a good deal more. */
@@ -192,10 +185,10 @@ static enum mq_code make_store(const struct store_settings *settings, const char
     if (!rc && rename(new_path, path) != 0)
         rc = errno;
     if (rc)
-        return mq_fail(err, rc > 0 ? code_of_errno(rc) : MQ_INTERNAL, "cannot create '%s': %s", path,
+        return mq_fail(err, rc > 0 ? env_code_of(rc) : MQ_INTERNAL, "cannot create '%s': %s", path,
                        mdb_strerror(rc));
     if (!settings->nosync)
-        sync_folder(settings->dir); /* its name must be on disk before the first confirmed push is */
+        file_sync_folder(settings->dir); /* its name must be on disk before the first confirmed push is */
     return MQ_OK;
 }
 
@@ -203,8 +196,6 @@ static enum mq_code open_mdb(struct env *env, const struct store_settings *setti
 {
     char path[PATH_BYTES];
     unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (settings->nosync ? MDB_NOSYNC : 0);
-    if (settings->relaxed_ms)
-        flags |= MDB_NOMETASYNC; /* a commit's data are synced, its meta page with the next: see env_sync */
     snprintf(path, sizeof path, "%s/" DATA_NAME, settings->dir);
     enum mq_code code = check_no_link(path, err);
     if (code == MQ_OK)
@@ -224,56 +215,7 @@ static enum mq_code open_mdb(struct env *env, const struct store_settings *setti
         return mq_fail(err, MQ_BADARG, "'%s' is not a moonq store: %s (choose another folder with --data)",
                        path, mdb_strerror(rc));
     if (rc)
-        return mq_fail(err, rc > 0 ? code_of_errno(rc) : MQ_INTERNAL, "cannot open '%s': %s", path,
-                       mdb_strerror(rc));
-    return MQ_OK;
-}
-
-#define LOST_TOKENS                                                                                          \
-    (1ULL << 28)           /* more than a server can hand out in the time that a relaxed one may lose, */
-#define LOST_IDS_MS 120000 /* and that time, with room to spare */
-
-/*
- * A relaxed store may have handed out numbers that a power cut made it forget. They must not be used again: clients know
- * them. So what is relaxed says so in meta, and whoever opens it next begins far beyond.
- */
-static int skip_lost_numbers(struct env *env, MDB_txn *txn)
-{
-    MDB_val key = {7, "relaxed"}, val = {0, ""};
-    int rc = mdb_get(txn, env->dbi[DB_META], &key, &val);
-    if (rc && rc != MDB_NOTFOUND)
-        return rc;
-    if (rc == 0) {
-        env->meta.last_token += LOST_TOKENS;
-        env->meta.last_id += (job_id)LOST_IDS_MS << JOB_ID_CLOCK_BITS;
-        rc = layout_save_meta(txn, env->dbi[DB_META], &env->meta);
-        if (rc == 0)
-            rc = mdb_del(txn, env->dbi[DB_META], &key, NULL);
-        if (rc)
-            return rc;
-    }
-    val = (MDB_val){0, ""};
-    return env->relaxed_ms ? mdb_put(txn, env->dbi[DB_META], &key, &val, 0) : 0;
-}
-
-static enum mq_code open_databases(struct env *env, struct mq_err *err)
-{
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
-    if (rc)
-        return mq_fail(err, MQ_INTERNAL, "cannot begin a transaction: %s", mdb_strerror(rc));
-    enum mq_code code = layout_open(txn, env->dbi, &env->meta, err);
-    if (code != MQ_OK) {
-        mdb_txn_abort(txn);
-        return code;
-    }
-    rc = skip_lost_numbers(env, txn);
-    if (rc)
-        mdb_txn_abort(txn);
-    else
-        rc = mdb_txn_commit(txn);
-    if (rc)
-        return mq_fail(err, rc > 0 ? code_of_errno(rc) : MQ_INTERNAL, "cannot write the store: %s",
+        return mq_fail(err, rc > 0 ? env_code_of(rc) : MQ_INTERNAL, "cannot open '%s': %s", path,
                        mdb_strerror(rc));
     return MQ_OK;
 }
@@ -314,19 +256,25 @@ enum mq_code env_open(struct env **out, const struct store_settings *settings, s
     env->archive_dir = archive_dir_of(settings->dir);
     env->nosync = settings->nosync;
     env->relaxed_ms = settings->relaxed_ms;
+    env->journal = JOURNAL_NONE;
     init_map_lock(env);
     enum mq_code code = make_folder(settings->dir, err);
     if (code == MQ_OK)
         code = lock_take(&env->lock_fd, settings->dir, err);
     if (code == MQ_OK)
+        code = journal_open(&env->journal, settings->dir, true, err);
+    env->journal.nosync = settings->nosync;
+    env->journal.relaxed = settings->relaxed_ms > 0;
+    if (code == MQ_OK)
         code = open_mdb(env, settings, err);
     if (code == MQ_OK)
         code = cut_check(env->mdb, settings->dir, err);
     if (code == MQ_OK)
-        code = open_databases(env, err);
+        code = takeover(env, err);
     if (code == MQ_OK) {
         note_sizes(env, settings);
         env_has_space(env, 0); /* the reserve, while nobody else has taken the disk */
+        takeover_prepare(env);
         *out = env;
         env = NULL;
     }
@@ -338,20 +286,13 @@ void env_close(struct env *env)
 {
     if (!env)
         return;
-    if (env->mdb) {
-        if (env->relaxed_ms)
-            env_sync(env);
+    if (env->mdb)
         mdb_env_close(env->mdb);
-    }
+    journal_close(&env->journal);
     lock_release(env->lock_fd);
     pthread_rwlock_destroy(&env->map_lock);
     free(env->archive_dir);
     free(env);
-}
-
-int env_sync(struct env *env)
-{
-    return mdb_env_sync(env->mdb, 1);
 }
 
 void env_read_begin(struct env *env)

@@ -1,5 +1,5 @@
 /*
- * env.h - the LMDB file: its folder, its lock, its map, and the disk space ahead of it.
+ * env.h - the LMDB file: its folder, its lock, its journal, its map, and the disk space ahead of it.
  *
  * The map is an address range; it grows by doubling while no snapshot is open (env_grow waits for them, and
  * makes long ones stop early). The file is allocated ahead of what is used, so that a full disk is noticed
@@ -16,12 +16,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include "store/store.h"
+#include "store/lmdb/journal.h"
 #include "store/lmdb/layout.h"
 
 struct env {
     MDB_env *mdb;
     MDB_dbi dbi[DB_COUNT];
-    struct meta meta;   /* as read at open */
+    struct meta meta; /* as read at open */
+    struct journal journal;
     int lock_fd;        /* holds the server lock; -1: none */
     int fd;             /* LMDB's own descriptor of the data file */
     char *archive_dir;  /* made with its first letter */
@@ -39,17 +41,20 @@ struct env {
     _Atomic uint64_t grown_times; /* how often the map grew */
 };
 
-/* Creates folder and file if need be, takes the lock, opens the databases. Codes as store_open. */
+/*
+ * Creates folder and file if need be, takes the lock, opens the databases, and takes over what the journal of an earlier
+ * life holds: after it the journal is empty. Codes as store_open.
+ */
 enum mq_code env_open(struct env **out, const struct store_settings *settings, struct mq_err *err);
 void env_close(struct env *env);
+
+/* What an errno of ours or of LMDB means to who started us. */
+enum mq_code env_code_of(int error);
 
 /* Doubles the map until at least `need_bytes` more fit. No transaction of the calling thread is open. */
 enum mq_code env_grow(struct env *env, uint64_t need_bytes, struct mq_err *err);
 /* Grows ahead of need: less than a quarter of the map is left. */
 void env_grow_early(struct env *env);
-
-/* Relaxed: the last commit is on disk. LMDB's code. */
-int env_sync(struct env *env);
 
 /* Around every snapshot. */
 void env_read_begin(struct env *env);

@@ -11,7 +11,7 @@
 #define DATA_NAME  "moonq.mdb"
 #define PATH_BYTES 4096
 #define ROUNDS_MAX 8 /* a job moved aside, its entries, the counters: three; more are for the unforeseen */
-#define MEND_ROOM  (16ULL << 30) /* of addresses, for what a repair adds to the file */
+#define MEND_ROOM  (16ULL << 30) /* of addresses, for what journal and repair add to the file */
 
 const struct fsck_kind_row fsck_kinds[FSCK_KIND_COUNT] = {
 #define X(kind, name, means, mended) {name, means, mended},
@@ -53,16 +53,24 @@ static void close_file(struct fsck *f)
     f->env.mdb = NULL;
 }
 
-static enum mq_code open_file(struct fsck *f, const char *path, uint64_t file_bytes, bool write,
+/* How the file is opened. */
+enum mode {
+    LOOK,         /* read only */
+    LOOK_THROUGH, /* what the journal holds is made in a transaction that is dropped */
+    MEND,
+};
+
+static enum mq_code open_file(struct fsck *f, const char *path, uint64_t file_bytes, enum mode mode,
                               struct mq_err *err)
 {
-    unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (write ? 0 : MDB_RDONLY | MDB_NOLOCK);
+    static const unsigned flags_of[] = {[LOOK] = MDB_RDONLY | MDB_NOLOCK, [LOOK_THROUGH] = MDB_NOLOCK};
+    unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (mode == MEND ? 0 : flags_of[mode]);
     uint64_t map = (file_bytes + (1 << 20)) >> 16 << 16;
     int rc = mdb_env_create(&f->env.mdb);
     if (!rc)
         rc = mdb_env_set_maxdbs(f->env.mdb, DB_COUNT + 16);
     if (!rc)
-        rc = mdb_env_set_mapsize(f->env.mdb, write ? map + MEND_ROOM : map);
+        rc = mdb_env_set_mapsize(f->env.mdb, mode == LOOK ? map : map + MEND_ROOM);
     if (!rc)
         rc = mdb_env_open(f->env.mdb, path, flags, 0600);
     if (!rc) {
@@ -138,16 +146,44 @@ static void damaged(struct fsck *f)
                  db_names[f->walking], mdb_strerror(f->m.rc));
 }
 
-/* Looks once. `stop`: there is nothing to mend, or nothing that could be. */
-static enum mq_code look(struct fsck *f, bool *stop, struct mq_err *err)
+static void find_journal(struct fsck *f)
 {
+    struct journal_mark mark = {0};
+    f->has_mark = layout_load_mark(f->m.root.mdb, f->env.dbi[DB_META], &mark);
+    if (!f->has_mark)
+        journal_close(&f->env.journal); /* it is of another store */
+    journal_attach(&f->env.journal, &mark, f->m.root.mdb);
+}
+
+static void tell_journal(struct fsck *f)
+{
+    bool was_relaxed =
+        layout_is_relaxed(f->m.root.mdb, f->env.dbi[DB_META]); /* then a power cut leaves holes */
+    if (f->env.journal.lost && !was_relaxed)
+        fsck_problem(f, FSCK_JOURNAL, JOB_ID_NONE,
+                     "the journal is damaged behind its record %llu of this epoch",
+                     (unsigned long long)f->env.journal.records);
+}
+
+static void replay(struct fsck *f)
+{
+    find_journal(f);
+    int rc = journal_replay(&f->env.journal, f->m.root.mdb);
+    if (rc)
+        txn_fail(&f->m, rc);
+}
+
+/* Looks once at LMDB's last commit. `through`: the journal holds more, so look again through it. */
+static enum mq_code look(struct fsck *f, bool *through, struct mq_err *err)
+{
+    *through = false;
     if (setjmp(f->m.failed)) {
         damaged(f);
-        *stop = true;
+        f->stop = true;
         return MQ_OK;
     }
     begin(f, false);
-    *stop = true;
+    f->stop = true;
     if (!open_database(f, DB_META))
         return MQ_OK;
     enum mq_code code = check_layout(f, err); /* first: another layout has other databases */
@@ -155,9 +191,32 @@ static enum mq_code look(struct fsck *f, bool *stop, struct mq_err *err)
         return code;
     open_databases(f);
     f->round = 1;
+    find_journal(f);
+    *through = journal_peek(&f->env.journal);
+    if (!*through) {
+        tell_journal(f);
+        fsck_walk(f);
+    }
+    f->stop = f->problems == 0;
+    fsck_pages(f); /* of the commit: a transaction under way keeps other books */
+    return MQ_OK;
+}
+
+static enum mq_code look_through(struct fsck *f, struct mq_err *err)
+{
+    if (setjmp(f->m.failed)) {
+        if (f->m.rc == ENOSPC || f->m.rc == ENOMEM || f->m.rc == MDB_MAP_FULL)
+            return mq_fail(err, MQ_INTERNAL, "cannot make what the journal holds: %s", mdb_strerror(f->m.rc));
+        damaged(f);
+        f->stop = true;
+        return MQ_OK;
+    }
+    begin(f, true);
+    open_databases(f);
+    replay(f);
+    tell_journal(f);
     fsck_walk(f);
-    *stop = f->problems == 0;
-    fsck_pages(f);
+    f->stop = f->problems == 0;
     return MQ_OK;
 }
 
@@ -175,6 +234,8 @@ static enum mq_code mend(struct fsck *f, struct mq_err *err)
         return failed_to_mend(f, err);
     begin(f, true);
     open_databases(f);
+    replay(f);
+    struct journal_mark mark = journal_next_mark(&f->env.journal, SLICE_EMPTY);
     for (f->round = 2; f->round < 2 + ROUNDS_MAX; f->round++) {
         fsck_forget(f);
         fsck_walk(f);
@@ -185,30 +246,47 @@ static enum mq_code mend(struct fsck *f, struct mq_err *err)
     }
     f->report->left = found + f->lasting;
     MDB_txn *txn = f->m.root.mdb;
+    int rc = f->has_mark ? layout_save_mark(txn, f->env.dbi[DB_META], &mark) : 0;
+    if (rc)
+        txn_fail(&f->m, rc);
     memset(&f->m.root, 0, sizeof f->m.root);
-    int rc = mdb_txn_commit(txn);
+    rc = mdb_txn_commit(txn);
     if (rc)
         txn_fail(&f->m, rc);
     f->report->mended = true;
     return MQ_OK;
 }
 
+static enum mq_code open_again(struct fsck *f, const char *path, uint64_t file_bytes, enum mode mode,
+                               struct mq_err *err)
+{
+    close_file(f);
+    return open_file(f, path, file_bytes, mode, err);
+}
+
 static enum mq_code check_file(struct fsck *f, const char *path, struct mq_err *err)
 {
     struct stat file;
-    bool stop;
+    bool through;
     if (stat(path, &file) != 0)
         return cannot(err, path, errno);
     if (file.st_size == 0)
         return MQ_OK; /* created, and never written */
-    enum mq_code code = open_file(f, path, (uint64_t)file.st_size, false, err);
-    if (code != MQ_OK || is_cut(f, (uint64_t)file.st_size))
+    uint64_t bytes = (uint64_t)file.st_size;
+    enum mq_code code = journal_open(&f->env.journal, f->settings->dir, false, err);
+    if (code == MQ_OK)
+        code = open_file(f, path, bytes, LOOK, err);
+    if (code != MQ_OK || is_cut(f, bytes))
         return code;
-    code = look(f, &stop, err);
-    if (code != MQ_OK || stop || !f->settings->repair)
+    code = look(f, &through, err);
+    if (code == MQ_OK && through) {
+        code = open_again(f, path, bytes, LOOK_THROUGH, err);
+        if (code == MQ_OK)
+            code = look_through(f, err);
+    }
+    if (code != MQ_OK || f->stop || !f->settings->repair)
         return code;
-    close_file(f);
-    code = open_file(f, path, (uint64_t)file.st_size, true, err);
+    code = open_again(f, path, bytes, MEND, err);
     return code == MQ_OK ? mend(f, err) : code;
 }
 
@@ -221,6 +299,7 @@ enum mq_code store_fsck(struct fsck_report *report, const struct fsck_settings *
     f->settings = settings;
     f->report = report;
     f->m.env = &f->env;
+    f->env.journal = JOURNAL_NONE;
     snprintf(path, sizeof path, "%s/" DATA_NAME, settings->dir);
     enum mq_code code = MQ_OK;
     if (access(path, F_OK) != 0)
@@ -233,6 +312,7 @@ enum mq_code store_fsck(struct fsck_report *report, const struct fsck_settings *
     if (!report->mended)
         report->left = report->problems;
     close_file(f);
+    journal_close(&f->env.journal);
     lock_release(lock);
     fsck_forget(f);
     free(f->fixes);

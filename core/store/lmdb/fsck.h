@@ -47,6 +47,8 @@ struct fsck {
     struct env env;
     const struct fsck_settings *settings;
     struct fsck_report *report;
+    bool stop;         /* nothing to mend, or nothing that could be */
+    bool has_mark;     /* of its journal */
     unsigned round;    /* problems are told in the first only: later ones follow from them */
     uint64_t problems; /* of this round */
     uint64_t lasting;  /* of the pages: no round can mend them, or looks at them again */

@@ -98,13 +98,12 @@ static void write_meta(struct fsck *f)
     meta.finished_bytes = f->most.finished_bytes;
     meta.dead_bytes = f->most.dead_bytes;
     struct key key;
-    char sums[KEPT_BYTES];
+    char sums[KEPT_BYTES], at[META_BYTES];
     key_of_kept(&key);
     kept_write(sums, &meta);
     put(f, DB_META, key_bytes(&key), (struct slice){sums, sizeof sums});
-    int rc = layout_save_meta(f->m.root.mdb, f->env.dbi[DB_META], &meta);
-    if (rc)
-        txn_fail(&f->m, rc);
+    key_of_meta(&key);
+    put(f, DB_META, key_bytes(&key), layout_meta(at, &meta));
     f->meta = meta;
 }
 

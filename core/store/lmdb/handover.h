@@ -19,16 +19,30 @@ struct parcel {
     struct parcel *next;
 };
 
-struct handover {
-    _Atomic(struct parcel *) newest;
-    _Atomic uint32_t bell;
+struct bell {
+    _Atomic uint32_t rings;
 };
 
-static inline void handover_ring(struct handover *h)
+static inline void bell_ring(struct bell *bell)
 {
-    atomic_fetch_add(&h->bell, 1);
-    syscall(SYS_futex, &h->bell, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+    atomic_fetch_add(&bell->rings, 1);
+    syscall(SYS_futex, &bell->rings, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
+/* Listen before looking whether there is work; then no ring between the look and the sleep is missed. */
+static inline uint32_t bell_listen(struct bell *bell)
+{
+    return atomic_load(&bell->rings);
+}
+static inline void bell_sleep(struct bell *bell, uint32_t heard, int64_t timeout_ms)
+{
+    struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
+    syscall(SYS_futex, &bell->rings, FUTEX_WAIT_PRIVATE, heard, &timeout, NULL, 0);
+}
+
+struct handover {
+    _Atomic(struct parcel *) newest;
+    struct bell bell;
+};
 
 /* A chain from its newest to its oldest member. */
 static inline void handover_put(struct handover *h, struct parcel *newest, struct parcel *oldest)
@@ -39,7 +53,7 @@ static inline void handover_put(struct handover *h, struct parcel *newest, struc
     while (!atomic_compare_exchange_weak_explicit(&h->newest, &before, newest, memory_order_release,
                                                   memory_order_relaxed));
     if (!before)
-        handover_ring(h);
+        bell_ring(&h->bell);
 }
 
 /* All that was put, oldest first; NULL if nothing. */
@@ -53,16 +67,5 @@ static inline struct parcel *handover_take(struct handover *h)
         at = next;
     }
     return oldest;
-}
-
-/* Read the bell before looking whether there is work; then no ring between the look and the sleep is missed. */
-static inline uint32_t handover_bell(struct handover *h)
-{
-    return atomic_load(&h->bell);
-}
-static inline void handover_sleep(struct handover *h, uint32_t bell, int64_t timeout_ms)
-{
-    struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
-    syscall(SYS_futex, &h->bell, FUTEX_WAIT_PRIVATE, bell, &timeout, NULL, 0);
 }
 #endif

@@ -358,11 +358,8 @@ static void erase_parts(struct machine *m, enum db db, job_id id)
     if (txn_count(m, db) == 0)
         return; /* most jobs have none, most stores few */
     key_of_part(&key, id, 0);
-    while (txn_seek(m, db, &key, &found, NULL) && key_id(db, found) == id) {
-        int rc = mdb_cursor_del(txn_cursor(m, db), 0);
-        if (rc)
-            txn_fail(m, rc);
-    }
+    while (txn_seek(m, db, &key, &found, NULL) && key_id(db, found) == id)
+        txn_remove_here(m, db);
 }
 
 void job_erase(struct machine *m, job_id id)
@@ -406,9 +403,7 @@ static void drop_same_uncharged(struct machine *m, const struct job *job, enum j
     if (key_id(DB_ATTEMPTS, found) != job->id || record_read_attempt(&last, value, NULL) != MQ_OK ||
         last.outcome != outcome)
         return;
-    int rc = mdb_cursor_del(txn_cursor(m, DB_ATTEMPTS), 0);
-    if (rc)
-        txn_fail(m, rc);
+    txn_remove_here(m, DB_ATTEMPTS);
 }
 
 void job_record_attempt(struct machine *m, const struct job *job, enum job_step outcome,

@@ -37,18 +37,12 @@ static MDB_val name_key(const char *name)
     return (MDB_val){strlen(name), (void *)name};
 }
 
-enum {
-    META_BYTES = 8 + 8 + 4
-};
-
-int layout_save_meta(MDB_txn *txn, MDB_dbi dbi, const struct meta *meta)
+struct slice layout_meta(char at[META_BYTES], const struct meta *meta)
 {
-    char at[META_BYTES];
-    MDB_val key = name_key("counters"), val = {sizeof at, at};
     be64_put(at, meta->last_id);
     be64_put(at + 8, meta->last_token);
     be32_put(at + 16, meta->next_queue_no);
-    return mdb_put(txn, dbi, &key, &val, 0);
+    return (struct slice){at, META_BYTES};
 }
 
 void key_of_kept(struct key *key)
@@ -72,7 +66,49 @@ bool kept_read(struct meta *meta, struct slice bytes)
     return true;
 }
 
-/* The databases that layouts 2, 4 and 5 added are made when they are opened. */
+void key_of_meta(struct key *key)
+{
+    key->len = 8;
+    memcpy(key->at, "counters", 8);
+}
+
+enum {
+    MARK_BYTES = 8 + 8
+};
+
+int layout_save_mark(MDB_txn *txn, MDB_dbi meta, const struct journal_mark *mark)
+{
+    char at[MARK_BYTES];
+    MDB_val key = name_key("journal"), val = {sizeof at, at};
+    be64_put(at, mark->epoch);
+    be64_put(at + 8, mark->sum);
+    return mdb_put(txn, meta, &key, &val, 0);
+}
+
+bool layout_load_mark(MDB_txn *txn, MDB_dbi meta, struct journal_mark *mark)
+{
+    MDB_val key = name_key("journal"), val;
+    if (mdb_get(txn, meta, &key, &val) != 0 || val.mv_size != MARK_BYTES)
+        return false;
+    *mark = (struct journal_mark){be64_get(val.mv_data), be64_get((char *)val.mv_data + 8)};
+    return true;
+}
+
+bool layout_is_relaxed(MDB_txn *txn, MDB_dbi meta)
+{
+    MDB_val key = name_key("relaxed"), val;
+    return mdb_get(txn, meta, &key, &val) == 0;
+}
+
+int layout_set_relaxed(MDB_txn *txn, MDB_dbi meta, bool is)
+{
+    MDB_val key = name_key("relaxed"), val = {0, ""};
+    if (is == layout_is_relaxed(txn, meta))
+        return 0;
+    return is ? mdb_put(txn, meta, &key, &val, 0) : mdb_del(txn, meta, &key, NULL);
+}
+
+/* The databases that layouts 2, 4 and 5 added are made when they are opened; the journal of layout 6 is takeover.c's. */
 static int nothing(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT])
 {
     (void)txn, (void)dbi;
@@ -130,7 +166,8 @@ static const struct migration {
     unsigned from;
     int (*run)(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT]);
 } migrations[] = {
-    {1, nothing}, {2, count_kept}, {3, nothing}, {4, nothing}, {LAYOUT, NULL}, /* today's: nothing to do */
+    {1, nothing}, {2, count_kept}, {3, nothing},
+    {4, nothing}, {5, nothing},    {LAYOUT, NULL}, /* today's: nothing to do */
 };
 
 static enum mq_code migrate(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned from, struct mq_err *err)
@@ -158,28 +195,27 @@ static int save_layout(MDB_txn *txn, MDB_dbi dbi)
     return mdb_put(txn, dbi, &key, &val, 0);
 }
 
-static enum mq_code check_layout(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], struct mq_err *err)
+/* The number that the file says; today's for one that holds nothing yet. */
+static enum mq_code find_layout(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned *layout,
+                                struct mq_err *err)
 {
     MDB_val key = name_key("layout"), val;
     MDB_stat jobs;
     int rc = mdb_get(txn, dbi[DB_META], &key, &val);
-    if (rc == MDB_NOTFOUND && mdb_stat(txn, dbi[DB_JOBS], &jobs) == 0 && jobs.ms_entries == 0)
+    if (rc == MDB_NOTFOUND && mdb_stat(txn, dbi[DB_JOBS], &jobs) == 0 && jobs.ms_entries == 0) {
+        *layout = LAYOUT;
         return save_layout(txn, dbi[DB_META]) == 0
                    ? MQ_OK
                    : mq_fail(err, MQ_INTERNAL, "cannot write the store's layout");
+    }
     if (rc || val.mv_size != 4)
         return mq_fail(err, MQ_BADARG, "the file is not a moonq store: it does not say its layout");
-    unsigned layout = be32_get(val.mv_data);
-    if (layout > LAYOUT)
+    *layout = be32_get(val.mv_data);
+    if (*layout > LAYOUT)
         return mq_fail(err, MQ_BADARG,
                        "the store has layout %u, this binary knows layouts up to %u (use the newer moonq)",
-                       layout, LAYOUT);
-    if (layout == LAYOUT)
-        return MQ_OK;
-    enum mq_code code = migrate(txn, dbi, layout, err);
-    if (code == MQ_OK && save_layout(txn, dbi[DB_META]))
-        code = mq_fail(err, MQ_INTERNAL, "cannot write the store's layout");
-    return code;
+                       *layout, LAYOUT);
+    return MQ_OK;
 }
 
 /* The last key's id, so that a damaged counter never repeats one. */
@@ -213,15 +249,27 @@ static void read_meta(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], struct meta *me
         meta->last_id = last;
 }
 
-enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct meta *meta, struct mq_err *err)
+enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct mq_err *err)
 {
+    unsigned layout = LAYOUT;
     for (int i = 0; i < DB_COUNT; i++) {
         int rc = mdb_dbi_open(txn, db_names[i], MDB_CREATE, &dbi[i]);
         if (rc)
             return mq_fail(err, MQ_BADARG, "the file is not a moonq store: database '%s': %s", db_names[i],
                            mdb_strerror(rc));
     }
-    enum mq_code code = check_layout(txn, dbi, err);
+    return find_layout(txn, dbi, &layout, err);
+}
+
+enum mq_code layout_ready(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], struct meta *meta, struct mq_err *err)
+{
+    unsigned layout = LAYOUT;
+    enum mq_code code = find_layout(txn, dbi, &layout, err);
+    if (code == MQ_OK && layout < LAYOUT) {
+        code = migrate(txn, dbi, layout, err);
+        if (code == MQ_OK && save_layout(txn, dbi[DB_META]))
+            code = mq_fail(err, MQ_INTERNAL, "cannot write the store's layout");
+    }
     if (code == MQ_OK)
         read_meta(txn, dbi, meta);
     return code;

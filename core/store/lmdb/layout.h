@@ -25,8 +25,9 @@
  * Which index entries a job has follows from its status alone (job.c), so each of them can be checked, and made
  * anew. Numbers in keys are big-endian: the order of the bytes is the order of the numbers.
  *
- * This layout is number 5. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead; 3 had no
- * schedules; 4 had no unique keys. To change it: raise LAYOUT, add a row to the migrations in layout.c.
+ * This layout is number 6. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead; 3 had no
+ * schedules; 4 had no unique keys; 5 no journal (journal.h) before it. To change it: raise LAYOUT, add a row to the
+ * migrations in layout.c.
  */
 #ifndef MOONQ_STORE_LMDB_LAYOUT_H
 #define MOONQ_STORE_LMDB_LAYOUT_H
@@ -39,7 +40,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 
-#define LAYOUT 5
+#define LAYOUT 6
 
 enum db {
     DB_META,
@@ -170,11 +171,30 @@ void key_of_kept(struct key *key);
 void kept_write(char at[KEPT_BYTES], const struct meta *meta);
 bool kept_read(struct meta *meta, struct slice bytes);
 
+#define META_BYTES (8 + 8 + 4)
+/* Its record, and the key of it. */
+struct slice layout_meta(char at[META_BYTES], const struct meta *meta);
+void key_of_meta(struct key *key);
+
+/* What stands in LMDB's file of the journal: the epoch whose records follow this commit, and the sum of all before. */
+struct journal_mark {
+    uint64_t epoch, sum;
+};
+
 /*
- * Opens every database in the write transaction `txn`, creates what a new file lacks, migrates an older layout,
- * and reads the counters. BADARG: a newer layout (both numbers are in the message), or a file that is not ours.
+ * Opens every database in the write transaction `txn`, and creates what is missing. BADARG: a newer layout (both numbers
+ * are in the message), or a file that is not ours. The journal is to be replayed next: it is of the layout found.
  */
-enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct meta *meta, struct mq_err *err);
+enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct mq_err *err);
+/* Migrates an older layout, and reads the counters. */
+enum mq_code layout_ready(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], struct meta *meta, struct mq_err *err);
+
+/* False: a new file, or one of a layout that had no journal. */
+bool layout_load_mark(MDB_txn *txn, MDB_dbi meta, struct journal_mark *mark);
 /* Answers LMDB's code. */
-int layout_save_meta(MDB_txn *txn, MDB_dbi dbi, const struct meta *meta);
+int layout_save_mark(MDB_txn *txn, MDB_dbi meta, const struct journal_mark *mark);
+
+/* Whether the store was, or is to be, one whose journal is synced late: see store.h. */
+bool layout_is_relaxed(MDB_txn *txn, MDB_dbi meta);
+int layout_set_relaxed(MDB_txn *txn, MDB_dbi meta, bool is);
 #endif

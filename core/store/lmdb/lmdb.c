@@ -36,6 +36,7 @@ struct store {
     bool threaded;
     atomic_bool stopping;
     struct handover changes, reads, done;
+    uint64_t collected;         /* the loop's: the last batch that was handed back */
     pthread_mutex_t reads_lock; /* between readers only */
     struct parcel *reads_taken;
     /* the loop's */
@@ -74,23 +75,29 @@ static void keep_house(struct store *store, mono_ms *next)
 static void *write_loop(void *arg)
 {
     struct store *store = arg;
+    struct writer *writer = &store->writer;
     mono_ms next_house = clock_mono() + HOUSEKEEPING_MS;
     for (;;) {
-        uint32_t bell = handover_bell(&store->changes);
+        uint32_t heard = bell_listen(&store->changes.bell);
         store->wrote_at = clock_mono();
         bool stopping = store->stopping;
-        writer_add(&store->writer, (struct store_op *)handover_take(&store->changes));
-        struct delivery *delivery = writer_run(&store->writer);
+        writer_add(writer, (struct store_op *)handover_take(&store->changes));
+        struct delivery *delivery = writer_run(writer);
         if (delivery)
             deliver(store, delivery);
-        else if (stopping)
-            return NULL;
-        int64_t settle = writer_settle(&store->writer, clock_mono());
-        if (!delivery)
-            handover_sleep(&store->changes, bell,
-                           settle >= 0 && settle < HOUSEKEEPING_MS ? settle : HOUSEKEEPING_MS);
+        mono_ms now = clock_mono();
+        writer_rest(writer, now);
+        if (!delivery && stopping)
+            break;
+        if (!delivery) {
+            int64_t rest = writer_rests_for(writer, now);
+            bell_sleep(&store->changes.bell, heard,
+                       rest < 0 || rest > HOUSEKEEPING_MS ? HOUSEKEEPING_MS : rest);
+        }
         keep_house(store, &next_house);
     }
+    writer_checkpoint(writer); /* here: LMDB's transactions belong to their thread */
+    return NULL;
 }
 
 /* ---- readers ---- */
@@ -107,9 +114,39 @@ static struct store_op *take_read(struct store *store)
     return (struct store_op *)op;
 }
 
+/* Until LMDB's file has what the read must see. */
+static enum mq_code wait_for_batch(struct store *store, uint64_t batch, struct mq_err *err)
+{
+    struct writer *writer = &store->writer;
+    uint64_t refused = atomic_load(&writer->refused);
+    while (!writer_has(writer, batch)) {
+        uint32_t heard = bell_listen(&writer->checkpointed);
+        if (atomic_load(&writer->refused) != refused)
+            return mq_fail(
+                err, MQ_NOSPACE,
+                "the disk is full, and its reserve is used up: what was confirmed last is safe, but "
+                "cannot be read yet");
+        writer_wants(writer, batch);
+        if (store->threaded) {
+            bell_ring(&store->changes.bell);
+            if (!writer_has(writer, batch))
+                bell_sleep(&writer->checkpointed, heard, HOUSEKEEPING_MS);
+        } else {
+            writer_checkpoint(writer);
+        }
+    }
+    return MQ_OK;
+}
+
 static void run_read(struct read_thread *reader, struct store_op *op)
 {
     struct store *store = reader->store;
+    buf_clear(&op->memory);
+    op->code = wait_for_batch(store, op->sees, &op->err);
+    if (op->code != MQ_OK) {
+        deliver(store, delivery_of(op));
+        return;
+    }
     read_run(&reader->snapshot, op, &store->writer.figures, store->snapshots, store->reader_count);
     deliver(store, delivery_of(op));
 }
@@ -119,7 +156,7 @@ static void *read_loop(void *arg)
     struct read_thread *reader = arg;
     struct store *store = reader->store;
     for (;;) {
-        uint32_t bell = handover_bell(&store->reads);
+        uint32_t heard = bell_listen(&store->reads.bell);
         reader->ran_at = clock_mono();
         bool stopping = store->stopping;
         struct store_op *op = take_read(store);
@@ -128,7 +165,7 @@ static void *read_loop(void *arg)
         else if (stopping)
             return NULL;
         else
-            handover_sleep(&store->reads, bell, HOUSEKEEPING_MS);
+            bell_sleep(&store->reads.bell, heard, HOUSEKEEPING_MS);
     }
 }
 
@@ -224,8 +261,8 @@ void store_configure(struct store *store, const struct store_settings *settings)
 static void stop_threads(struct store *store)
 {
     store->stopping = true;
-    handover_ring(&store->changes);
-    handover_ring(&store->reads);
+    bell_ring(&store->changes.bell);
+    bell_ring(&store->reads.bell);
     pthread_join(store->writer_thread, NULL);
     for (unsigned i = 0; i < store->reader_count; i++)
         pthread_join(store->readers[i].thread, NULL);
@@ -236,16 +273,18 @@ void store_close(struct store *store)
     if (!store)
         return;
     for (;;) {
-        uint32_t bell = handover_bell(&store->done);
+        uint32_t heard = bell_listen(&store->done.bell);
         store_flush(store);
         store_collect(store);
         if (!store->in_flight)
             break;
         if (store->threaded && !store->newest_change && !store->newest_read)
-            handover_sleep(&store->done, bell, HOUSEKEEPING_MS);
+            bell_sleep(&store->done.bell, heard, HOUSEKEEPING_MS);
     }
     if (store->threaded)
         stop_threads(store);
+    else
+        writer_checkpoint(&store->writer);
     for (unsigned i = 0; i < store->reader_count; i++)
         snapshot_release(&store->readers[i].snapshot);
     writer_close(&store->writer);
@@ -267,6 +306,7 @@ static void push_newest(struct store_op **newest, struct store_op **oldest, stru
 void store_submit(struct store *store, struct store_op *op)
 {
     store->in_flight++;
+    op->sees = store->collected;
     if (op->verb >= STORE_GET)
         push_newest(&store->newest_read, &store->oldest_read, op);
     else
@@ -286,8 +326,10 @@ static void work_here(struct store *store)
     struct delivery *delivery;
     struct store_op *op;
     writer_add(&store->writer, (struct store_op *)handover_take(&store->changes));
-    while ((delivery = writer_run(&store->writer)))
+    while ((delivery = writer_run(&store->writer))) {
         deliver(store, delivery);
+        writer_rest(&store->writer, 0); /* no time passes here: only the journal's length counts */
+    }
     while ((op = take_read(store)))
         run_read(&store->readers[0], op);
 }
@@ -316,6 +358,8 @@ static void hand_back(struct store *store, struct delivery *delivery)
     struct store_op *next;
     if (delivery->has_news && delivery->news.unblocked_count && listener->unblocked)
         listener->unblocked(listener->owner, &delivery->news);
+    if (delivery->batch > store->collected)
+        store->collected = delivery->batch;
     for (struct store_op *op = delivery->ops; op; op = next) {
         next = op->next; /* done may free it */
         store->in_flight--;

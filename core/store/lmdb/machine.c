@@ -50,12 +50,14 @@ struct savepoint {
     struct meta meta;
     unsigned undo_count;
     size_t alarms, unblocked, unblocked_names;
+    uint64_t redo;
 };
 
 static struct savepoint save(struct machine *m)
 {
-    return (struct savepoint){m->meta, m->undo_count, m->alarms.end, m->unblocked.end,
-                              m->unblocked_names.end};
+    redo_settle(&m->redo);
+    return (struct savepoint){m->meta,          m->undo_count,          m->alarms.end,
+                              m->unblocked.end, m->unblocked_names.end, m->redo.size};
 }
 
 static void take_back(struct machine *m, const struct savepoint *point)
@@ -66,6 +68,7 @@ static void take_back(struct machine *m, const struct savepoint *point)
     m->alarms.end = point->alarms;
     m->unblocked.end = point->unblocked;
     m->unblocked_names.end = point->unblocked_names;
+    redo_cut(&m->redo, point->redo);
     pause_forget(m);
 }
 
@@ -145,6 +148,7 @@ enum mq_code machine_try(struct machine *m, enum mq_code (*what)(struct machine 
         take_back(m, &point);
         return code;
     }
+    redo_settle(&m->redo);
     int rc = mdb_txn_commit(m->child.mdb);
     memset(&m->child, 0, sizeof m->child);
     if (rc)
@@ -200,6 +204,7 @@ static void rollback(struct machine *m)
     queue_forget_undo(m);
     m->meta = m->before;
     m->meta_changed = false;
+    redo_cut(&m->redo, 0);
     pause_forget(m);
     buf_clear(&m->alarms);
     buf_clear(&m->unblocked);
@@ -239,14 +244,14 @@ static void run_all(struct machine *m, struct store_op *first)
 
 static void save_all(struct machine *m)
 {
+    struct key key;
+    char at[META_BYTES];
     fresh_settle(m);
     queue_save_touched(m);
     kept_save(m);
-    if (!m->meta_changed)
-        return;
-    int rc = layout_save_meta(m->root.mdb, m->env->dbi[DB_META], &m->meta);
-    if (rc)
-        txn_fail(m, rc);
+    key_of_meta(&key);
+    if (m->meta_changed)
+        txn_put(m, DB_META, &key, layout_meta(at, &m->meta));
 }
 
 /* What a commit tells of the queues that it touched; names are those of the queues, which live as long as we. */
@@ -281,6 +286,24 @@ void machine_add_news(struct machine *m, const struct queue *queue)
     m->news.queue_count++;
 }
 
+/* The transaction, with all in it that was kept. */
+static void open_root(struct machine *m)
+{
+    struct journal *journal = &m->env->journal;
+    uint64_t kept = journal->records;
+    if (m->root.mdb)
+        return;
+    txn_begin(m, &m->root, NULL);
+    if (kept == 0)
+        return;
+    int rc = journal_replay(journal, m->root.mdb);
+    if (!rc && journal->records != kept)
+        rc = MDB_CORRUPTED; /* what was written there a moment ago cannot be read */
+    journal->records = kept;
+    if (rc)
+        txn_fail(m, rc);
+}
+
 enum applied machine_apply(struct machine *m, struct store_op *first)
 {
     m->before = m->meta;
@@ -296,26 +319,65 @@ enum applied machine_apply(struct machine *m, struct store_op *first)
         rollback(m);
         return applied;
     }
-    txn_begin(m, &m->root, NULL);
+    open_root(m);
     run_all(m, first);
     save_all(m);
     tell_news(m);
     return APPLIED;
 }
 
+struct slice machine_redo(struct machine *m)
+{
+    redo_settle(&m->redo);
+    return buf_bytes(&m->redo.bytes);
+}
+
+void machine_keep(struct machine *m)
+{
+    redo_cut(&m->redo, 0);
+    if (journal_is_empty(&m->env->journal))
+        txn_abort(&m->root); /* it changed nothing: others may want LMDB's lock */
+    queue_forget_undo(m);
+    m->before = m->meta;
+    m->meta_changed = false;
+    m->committed = m->news;
+}
+
+enum applied machine_recover(struct machine *m)
+{
+    m->before = m->meta;
+    m->at = &m->root;
+    errno = 0;
+    if (setjmp(m->failed)) {
+        enum applied applied = applied_of(m, m->rc);
+        rollback(m);
+        return applied;
+    }
+    open_root(m);
+    return APPLIED;
+}
+
 enum applied machine_commit(struct machine *m)
 {
+    struct journal *journal = &m->env->journal;
+    char counters[META_BYTES];
+    struct slice tail = m->redo.on ? machine_redo(m) : layout_meta(counters, &m->meta);
+    struct journal_mark mark = journal_next_mark(journal, tail);
     MDB_txn *txn = m->root.mdb;
     memset(&m->root, 0, sizeof m->root); /* whatever commit answers, the transaction is gone */
     errno = 0;
-    int rc = mdb_txn_commit(txn);
+    int rc = layout_save_mark(txn, m->env->dbi[DB_META], &mark);
+    if (rc)
+        mdb_txn_abort(txn);
+    else
+        rc = mdb_txn_commit(txn);
     if (rc) {
         enum applied applied = applied_of(m, rc);
         rollback(m);
         return applied;
     }
-    queue_forget_undo(m);
-    m->committed = m->news;
+    journal_restart(journal, &mark);
+    machine_keep(m);
     return APPLIED;
 }
 
@@ -340,9 +402,12 @@ enum mq_code machine_open(struct machine *m, struct env *env, const struct rules
     m->meta = m->before = env->meta;
     m->undo_level = 1;
     m->at = &m->root;
+    m->redo.on = true;
     pause_forget(m);
-    if (setjmp(m->failed))
+    if (setjmp(m->failed)) {
+        txn_abort(&m->root);
         return mq_fail(err, MQ_INTERNAL, "cannot read the store: %s", mdb_strerror(m->rc));
+    }
     txn_begin(m, &m->root, NULL);
     enum mq_code code = queue_load_all(m, err);
     if (code != MQ_OK) {
@@ -356,17 +421,18 @@ enum mq_code machine_open(struct machine *m, struct env *env, const struct rules
     m->news.queues = (const struct queue_news *)buf_bytes(&m->queue_news).at;
     machine_next_times(m, &m->news);
     save_all(m);
-    int rc = mdb_txn_commit(m->root.mdb);
-    memset(&m->root, 0, sizeof m->root);
-    if (rc)
-        return mq_fail(err, MQ_INTERNAL, "cannot write the store: %s", mdb_strerror(rc));
-    queue_forget_undo(m);
-    m->committed = m->news;
+    if (m->redo.size == 0)
+        txn_abort(&m->root); /* and so say most */
+    else if (machine_commit(m) != APPLIED)
+        return mq_fail(err, MQ_INTERNAL, "cannot write the store: %s", mdb_strerror(m->rc));
+    machine_keep(m);
     return MQ_OK;
 }
 
 void machine_close(struct machine *m)
 {
+    txn_abort(&m->root);
+    redo_release(&m->redo);
     queue_free_all(m);
     free(m->touched);
     free(m->undo);

@@ -1,5 +1,9 @@
 /*
- * machine.h - the deterministic core: applies a batch of changes in one LMDB transaction.
+ * machine.h - the deterministic core: applies batches of changes in an LMDB transaction.
+ *
+ * The transaction stays open over batches: each is kept by what the journal says of it (machine_keep), until a commit
+ * holds all of them (machine_commit). What a batch changed is in `redo` until then. If the transaction fails, the batches
+ * that were kept are made again from the journal before the next is applied.
  *
  * No clock, no randomness, no thread: the same batches with the same times and the same rules give the same
  * contents and the same answers.
@@ -20,6 +24,7 @@
 #include <uthash.h>
 #include "store/store.h"
 #include "store/lmdb/env.h"
+#include "store/lmdb/redo.h"
 #include "base/buf.h"
 
 #define PRIORITIES        (PRIORITY_LAST + 1)
@@ -104,7 +109,8 @@ struct machine {
     struct level root, child, *at;
     jmp_buf failed;
     int rc;                   /* of what failed */
-    struct meta meta, before; /* now, and as committed */
+    struct redo redo;         /* what this batch changed */
+    struct meta meta, before; /* now, and before this batch */
     bool meta_changed;
     /* caches */
     struct queue *by_name;
@@ -136,7 +142,7 @@ struct machine {
     struct buf key_type, key_text; /* of a damaged job: see unique.c */
     struct buf unblocked, unblocked_names; /* for the news */
     struct buf queue_news;
-    struct store_news news;      /* of the last commit; at open, of the whole */
+    struct store_news news;      /* of the last batch; at open, of the whole */
     struct store_news committed; /* likewise, while `news` is of a try that may fail */
     struct buf alarms;           /* of this batch: event and text, each with a NUL */
 };
@@ -163,11 +169,18 @@ enum mq_code machine_open(struct machine *m, struct env *env, const struct rules
 void machine_close(struct machine *m);
 
 /*
- * Applies a batch; on APPLIED, machine_commit must follow. Then m->news and m->alarms tell what happened; they are
- * the machine's until the next batch. On any other answer of the two, the batch has left no trace.
+ * Applies a batch; on APPLIED, machine_keep or machine_commit must follow. Then m->news and m->alarms tell what happened;
+ * they are the machine's until the next batch. On any other answer of the two, the batch has left no trace.
  */
 enum applied machine_apply(struct machine *m, struct store_op *first);
+/* What the last batch changed, if it was noted (m->redo.on; m->redo.size is right in any case). */
+struct slice machine_redo(struct machine *m);
+/* The batch is in the journal, or changed nothing: it cannot be taken back any more. */
+void machine_keep(struct machine *m);
+/* All since the last commit, and the last batch if it was not kept, is in LMDB's file; the journal begins anew. */
 enum applied machine_commit(struct machine *m);
+/* Makes again what the journal holds, if the transaction that had it is gone. */
+enum applied machine_recover(struct machine *m);
 /* When nothing helps: the same answer for each of the batch. */
 void machine_refuse_all(struct machine *m, struct store_op *first, enum mq_code code, const char *text);
 
@@ -183,6 +196,8 @@ char *txn_reserve(struct machine *m, enum db db, const struct key *key, size_t l
 /* The same for a key that is most likely the last. */
 char *txn_append(struct machine *m, enum db db, const struct key *key, size_t len);
 bool txn_remove(struct machine *m, enum db db, const struct key *key);
+/* What was met last. */
+void txn_remove_here(struct machine *m, enum db db);
 /* The first key at or after `key`, the one after the last met, the first, the last. What they show is good until
    the next write. */
 bool txn_seek(struct machine *m, enum db db, const struct key *key, struct slice *found, struct slice *value);

@@ -47,9 +47,7 @@ static enum job_state remove_from(struct machine *m, enum db db, job_id id, uint
         *held |= db == DB_HELD;
         if (is_run)
             state = means[db];
-        int rc = mdb_cursor_del(txn_cursor(m, db), 0);
-        if (rc)
-            txn_fail(m, rc);
+        txn_remove_here(m, db);
     }
     return state;
 }

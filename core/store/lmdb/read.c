@@ -60,6 +60,7 @@ static void add_figures(struct op_stats *op, const struct figures *figures, stru
     mono_ms now = clock_mono();
     op->commits = figures->commits;
     op->operations = figures->operations;
+    op->checkpoints = figures->checkpoints;
     op->commit_us_total = figures->commit_us_total;
     op->sync_us_last = figures->sync_us_last;
     op->batch_max = figures->batch_max;

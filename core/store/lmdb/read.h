@@ -14,7 +14,7 @@
 
 /* Figures of the writer, for STATS. */
 struct figures {
-    _Atomic uint64_t commits, operations, commit_us_total, sync_us_last, batch_max;
+    _Atomic uint64_t commits, checkpoints, operations, commit_us_total, sync_us_last, batch_max;
 };
 
 struct snapshot {

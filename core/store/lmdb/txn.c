@@ -1,3 +1,7 @@
+/*
+ * Every call settles the redo first: until then the value of the change before lies where LMDB has it, and LMDB may move
+ * it from here on.
+ */
 #include "store/lmdb/machine.h"
 
 _Noreturn void txn_fail(struct machine *m, int rc)
@@ -8,6 +12,7 @@ _Noreturn void txn_fail(struct machine *m, int rc)
 
 void txn_begin(struct machine *m, struct level *level, MDB_txn *parent)
 {
+    redo_settle(&m->redo);
     memset(level, 0, sizeof *level);
     int rc = mdb_txn_begin(m->env->mdb, parent, 0, &level->mdb);
     if (rc)
@@ -23,6 +28,7 @@ void txn_abort(struct level *level)
 
 MDB_cursor *txn_cursor(struct machine *m, enum db db)
 {
+    redo_settle(&m->redo);
     MDB_cursor **cursor = &m->at->cursor[db];
     if (!*cursor) {
         int rc = mdb_cursor_open(m->at->mdb, m->env->dbi[db], cursor);
@@ -68,6 +74,7 @@ char *txn_reserve(struct machine *m, enum db db, const struct key *key, size_t l
     int rc = mdb_cursor_put(txn_cursor(m, db), &k, &v, MDB_RESERVE);
     if (rc)
         txn_fail(m, rc);
+    redo_put(&m->redo, db, key_bytes(key), v.mv_data, len);
     return v.mv_data;
 }
 
@@ -79,17 +86,32 @@ char *txn_append(struct machine *m, enum db db, const struct key *key, size_t le
         return txn_reserve(m, db, key, len);
     if (rc)
         txn_fail(m, rc);
+    redo_put(&m->redo, db, key_bytes(key), v.mv_data, len);
     return v.mv_data;
 }
 
 bool txn_remove(struct machine *m, enum db db, const struct key *key)
 {
-    if (!txn_find(m, db, key, NULL))
+    struct slice value;
+    if (!txn_find(m, db, key, &value))
         return false;
+    redo_remove(&m->redo, db, key_bytes(key), value.at);
     int rc = mdb_cursor_del(txn_cursor(m, db), 0);
     if (rc)
         txn_fail(m, rc);
     return true;
+}
+
+void txn_remove_here(struct machine *m, enum db db)
+{
+    MDB_val k, v;
+    int rc = mdb_cursor_get(txn_cursor(m, db), &k, &v, MDB_GET_CURRENT);
+    if (!rc) {
+        redo_remove(&m->redo, db, (struct slice){k.mv_data, k.mv_size}, v.mv_data);
+        rc = mdb_cursor_del(txn_cursor(m, db), 0);
+    }
+    if (rc)
+        txn_fail(m, rc);
 }
 
 static bool walk(struct machine *m, enum db db, MDB_val *k, struct slice *found, struct slice *value,

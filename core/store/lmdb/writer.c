@@ -7,8 +7,13 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-#define BATCH_OPS_MAX   16384       /* more only makes its first operation wait for its last */
-#define BATCH_BYTES_MAX (64u << 20) /* far below the 512 MiB of dirty pages at which LMDB gives up */
+#define BATCH_OPS_MAX   16384        /* more only makes its first operation wait for its last */
+#define BATCH_BYTES_MAX (64u << 20)  /* far below the 512 MiB of dirty pages at which LMDB gives up */
+#define JOURNAL_LIMIT   (16u << 20)  /* more makes LMDB search longer lists of dirty pages */
+#define DIRECT_BYTES    (256u << 10) /* changes so long cost a commit less than writing them twice, */
+#define SCATTERED       12           /* unless the pages on which they lie are so much more */
+#define PAGE_BYTES      4096
+#define OPEN_MAX_MS     1000 /* so long at most is a batch only in the journal */
 
 static uint64_t clock_us(void)
 {
@@ -48,6 +53,7 @@ enum mq_code writer_open(struct writer *writer, struct env *env, const struct st
     memset(writer, 0, sizeof *writer);
     writer->env = env;
     writer->waiting_end = &writer->waiting;
+    writer->journal_limit = settings->journal_bytes ? settings->journal_bytes : JOURNAL_LIMIT;
     writer_configure(writer, settings);
     struct rules rules = rules_now(writer);
     return machine_open(&writer->machine, env, &rules, err);
@@ -167,14 +173,166 @@ static void grow(struct writer *writer, uint64_t bytes)
         give_up("growing the map", err.text);
 }
 
-static enum applied try(struct writer *writer, const struct batch *batch)
+/* ---- checkpoints ---- */
+
+static bool is_open(const struct writer *writer)
+{
+    return !journal_is_empty(&writer->env->journal);
+}
+
+/* All batches so far, and the one at hand, are in LMDB's file. */
+static void note_checkpoint(struct writer *writer, uint64_t batches)
+{
+    writer->open_bytes = 0;
+    atomic_store(&writer->committed, batches);
+    bell_ring(&writer->checkpointed);
+}
+
+static void note_refusal(struct writer *writer)
+{
+    writer->open_since = clock_mono(); /* tried again when it is old once more */
+    atomic_fetch_add(&writer->refused, 1);
+    bell_ring(&writer->checkpointed);
+}
+
+bool writer_checkpoint(struct writer *writer)
 {
     struct machine *m = &writer->machine;
+    while (is_open(writer)) {
+        enum applied applied = machine_recover(m);
+        if (applied == APPLIED)
+            applied = machine_commit(m);
+        switch (applied) {
+        case APPLIED:
+            writer->figures.checkpoints++;
+            break;
+        case APPLIED_MAP_FULL:
+            grow(writer, writer->open_bytes);
+            break;
+        case APPLIED_NO_SPACE:
+            note_refusal(writer);
+            return false;
+        case APPLIED_FAILED:
+            give_up("a checkpoint", mdb_strerror(m->rc));
+        }
+    }
+    note_checkpoint(writer, writer->batches);
+    return true;
+}
+
+static bool is_wanted(const struct writer *writer)
+{
+    return atomic_load(&writer->wanted) > atomic_load(&writer->committed);
+}
+
+void writer_wants(struct writer *writer, uint64_t batch)
+{
+    uint64_t wanted = atomic_load(&writer->wanted);
+    while (wanted < batch && !atomic_compare_exchange_weak(&writer->wanted, &wanted, batch))
+        ;
+}
+
+static int64_t until(mono_ms due, mono_ms now)
+{
+    return due > now ? due - now : 0;
+}
+
+static int64_t until_checkpoint(const struct writer *writer, mono_ms now)
+{
+    bool is_long = journal_bytes(&writer->env->journal) >= writer->journal_limit;
+    return is_wanted(writer) || is_long ? 0 : until(writer->open_since + OPEN_MAX_MS, now);
+}
+
+static int64_t until_sync(const struct writer *writer, mono_ms now)
+{
+    return writer->env->journal.unsynced ? until(writer->unsynced_since + writer->env->relaxed_ms, now)
+                                         : INT64_MAX;
+}
+
+int64_t writer_rests_for(const struct writer *writer, mono_ms now)
+{
+    if (!is_open(writer))
+        return -1;
+    int64_t checkpoint = until_checkpoint(writer, now), sync = until_sync(writer, now);
+    return checkpoint < sync ? checkpoint : sync;
+}
+
+void writer_rest(struct writer *writer, mono_ms now)
+{
+    if (!is_open(writer))
+        return;
+    if (until_checkpoint(writer, now) == 0) {
+        writer_checkpoint(writer); /* which is a sync as well */
+    } else if (until_sync(writer, now) == 0) {
+        int error = journal_sync(&writer->env->journal);
+        if (error)
+            give_up("the journal's sync", strerror(error));
+    }
+}
+
+/* ---- to the disk ---- */
+
+/* Where there was no room for one at the start there may be now. */
+static bool has_journal(struct writer *writer)
+{
+    return writer->env->journal.is_ready || journal_prepare(&writer->env->journal, writer->env->dbi) == 0;
+}
+
+/*
+ * A long batch whose changes lie close together is cheapest as a commit of its own: the journal would take as many bytes as
+ * LMDB's pages, and those are still to be written then. One whose changes are scattered (over many queues, say) touches a
+ * page with each; the journal lets many batches share them.
+ */
+static bool is_close(const struct redo *redo)
+{
+    return redo->places * PAGE_BYTES < redo->size * SCATTERED;
+}
+
+/* The batch that was applied is in the journal; false: it cannot be, or should not. */
+static bool to_journal(struct writer *writer, const struct batch *batch, bool direct)
+{
+    struct journal *journal = &writer->env->journal;
+    struct redo *redo = &writer->machine.redo;
+    bool first = journal_is_empty(journal), is_long = redo->size > DIRECT_BYTES;
+    if (redo->size == 0) {
+        machine_keep(&writer->machine);
+        return true;
+    }
+    if (is_long)
+        writer->are_close = is_close(redo);
+    if (direct || !redo->on || (is_long && writer->are_close) || !has_journal(writer))
+        return false;
+    bool synced = !journal->unsynced;
+    int error = journal_append(journal, machine_redo(&writer->machine));
+    if (error == ENOSPC || error == EDQUOT || error == EFBIG)
+        return false;
+    if (error)
+        give_up("the journal", strerror(error));
+    if (first)
+        writer->open_since = clock_mono();
+    if (synced && journal->unsynced)
+        writer->unsynced_since = clock_mono();
+    writer->open_bytes += batch->bytes;
+    machine_keep(&writer->machine);
+    return true;
+}
+
+static enum applied try(struct writer *writer, const struct batch *batch, bool direct)
+{
+    struct machine *m = &writer->machine;
+    m->redo.on = !direct;
+    m->redo.most = writer->are_close ? DIRECT_BYTES : 0; /* a long batch will be like the last */
     enum applied applied = machine_apply(m, batch->first);
     if (applied != APPLIED)
         return applied;
     uint64_t began = clock_us();
-    applied = machine_commit(m);
+    if (!to_journal(writer, batch, direct || is_wanted(writer))) {
+        applied = machine_commit(m);
+        if (applied == APPLIED) {
+            writer->figures.checkpoints++;
+            note_checkpoint(writer, writer->batches + 1);
+        }
+    }
     writer->figures.sync_us_last = clock_us() - began;
     return applied;
 }
@@ -192,22 +350,32 @@ static void set_disk_full(struct writer *writer, bool full)
         machine_alarm(&writer->machine, "disk.recovered", "pushes are accepted again");
 }
 
+/*
+ * Whether what adds data is taken. Where space is short every batch is a commit, so that the reserve is known exactly: what
+ * the journal still holds goes first.
+ */
+static bool has_space(struct writer *writer, uint64_t bytes)
+{
+    if (env_has_space(writer->env, writer->open_bytes + bytes))
+        return true;
+    return is_open(writer) && writer_checkpoint(writer) && env_has_space(writer->env, bytes);
+}
+
 /* Applies until it is on disk, or refused as a whole because even what must not be refused has no space. */
 static void commit(struct writer *writer, const struct batch *batch)
 {
     struct machine *m = &writer->machine;
     m->rules = rules_now(writer);
-    env_grow_early(writer->env);
-    bool full = m->no_space = !env_has_space(writer->env, batch->bytes);
+    if (!m->root.mdb)
+        env_grow_early(writer->env);
+    bool full = m->no_space = !has_space(writer, batch->bytes);
     for (;;) {
-        switch (try(writer, batch)) {
+        switch (try(writer, batch, full)) {
         case APPLIED:
             set_disk_full(writer, full);
-            if (writer->env->relaxed_ms)
-                writer->unsynced_since = clock_mono(); /* with it, the one before is on disk */
             return;
         case APPLIED_MAP_FULL:
-            grow(writer, batch->bytes);
+            grow(writer, writer->open_bytes + batch->bytes);
             break;
         case APPLIED_NO_SPACE:
             if (full) {
@@ -222,20 +390,6 @@ static void commit(struct writer *writer, const struct batch *batch)
             give_up("a commit", mdb_strerror(m->rc));
         }
     }
-}
-
-int64_t writer_settle(struct writer *writer, mono_ms now)
-{
-    mono_ms due = writer->unsynced_since + writer->env->relaxed_ms;
-    if (!writer->unsynced_since)
-        return -1;
-    if (now < due)
-        return due - now;
-    int rc = env_sync(writer->env);
-    if (rc)
-        give_up("a sync", mdb_strerror(rc));
-    writer->unsynced_since = 0;
-    return -1;
 }
 
 /* ---- deliveries ---- */
@@ -290,11 +444,16 @@ struct delivery *writer_run(struct writer *writer)
     uint64_t began = clock_us();
     struct batch batch = cut(writer);
     commit(writer, &batch);
+    writer->batches++;
     struct figures *figures = &writer->figures;
     figures->commits++;
     figures->operations += batch.count;
     figures->commit_us_total += clock_us() - began;
     if (batch.count > figures->batch_max)
         figures->batch_max = batch.count;
-    return pack(&writer->machine, batch.first);
+    struct delivery *delivery = pack(&writer->machine, batch.first);
+    delivery->batch = writer->batches;
+    if (!is_open(writer))
+        note_checkpoint(writer, writer->batches); /* it changed nothing, or was a commit */
+    return delivery;
 }

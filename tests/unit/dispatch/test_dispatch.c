@@ -1307,14 +1307,19 @@ static void a_job_cancelled_on_its_way_to_be_parked_has_ended(void **unused)
     world_free(w);
 }
 
-/* Nothing can be written any more, or everything again. */
-static void set_disk_full(bool full)
+/*
+ * Nothing can be written any more, or everything again. What was confirmed is in LMDB's file by then: a disk that fills up does
+ * so while there is still room for that, and without it nobody could look.
+ */
+static void set_disk_full(struct world *w, bool full)
 {
     static struct rlimit before;
     if (!full) {
         setrlimit(RLIMIT_FSIZE, &before);
         return;
     }
+    store_collect(w->store);
+    world_state(w, 1); /* a read sees all that was answered */
     signal(SIGXFSZ, SIG_IGN);
     getrlimit(RLIMIT_FSIZE, &before);
     struct rlimit page = {4096, before.rlim_max};
@@ -1339,9 +1344,9 @@ static void a_refused_lease_gives_no_job_to_a_worker(void **unused)
     change_queue(w, QUEUE_PAUSE);
     job_id id = world_push(w, "a", NULL);
     change_queue(w, QUEUE_RESUME);
-    set_disk_full(true);
+    set_disk_full(w, true);
     world_turn(w);
-    set_disk_full(false);
+    set_disk_full(w, false);
     assert_int_equal(0, world_jobs(w, 0, &job, 1));
     assert_int_equal(JOB_READY, world_state(w, id));
     world_pass(w, 1100);
@@ -1360,7 +1365,7 @@ static void an_outcome_that_has_no_space_is_kept_until_there_is(void **unused)
     assert_int_equal(2, world_jobs(w, 0, jobs, 2));
     world_begin(w, 0, &jobs[0]);
     world_begin(w, 0, &jobs[1]);
-    set_disk_full(true);
+    set_disk_full(w, true);
     world_done(w, 0, &jobs[0], "{}");
     world_failed(w, 0, &jobs[1], "boom");
     world_turn(w);
@@ -1371,7 +1376,7 @@ static void an_outcome_that_has_no_space_is_kept_until_there_is(void **unused)
     dispatch_stats(w->d, &stats);
     assert_int_equal(2, stats.outcomes_waiting);
     assert_int_equal(JOB_RUNNING, world_state(w, done));
-    set_disk_full(false);
+    set_disk_full(w, false);
     world_pass(w, 1100);
     assert_int_equal(JOB_SUCCEEDED, world_state(w, done));
     assert_int_equal(1, world_told(w, "job.failed", failed));
@@ -1390,12 +1395,12 @@ static void a_job_whose_lease_could_not_be_renewed_for_want_of_space_stays_with_
     job_id id = world_push(w, "a", NULL);
     assert_int_equal(1, world_jobs(w, 0, &job, 1));
     world_begin(w, 0, &job);
-    set_disk_full(true);
+    set_disk_full(w, true);
     for (int i = 0; i < 600; i++) {
         world_beat(w);
         world_pass(w, 100);
     }
-    set_disk_full(false);
+    set_disk_full(w, false);
     world_beat(w);
     world_pass(w, 1100);
     assert_int_equal(JOB_RUNNING, world_state(w, id));
@@ -1414,10 +1419,10 @@ static void what_still_waits_for_space_at_the_end_runs_again_after_it(void **unu
     world_push(w, "a", NULL);
     assert_int_equal(1, world_jobs(w, 0, &job, 1));
     world_begin(w, 0, &job);
-    set_disk_full(true);
+    set_disk_full(w, true);
     world_done(w, 0, &job, "{}");
     world_turn(w);
-    set_disk_full(false);
+    set_disk_full(w, false);
     world_free(w); /* and nothing leaks */
 }
 

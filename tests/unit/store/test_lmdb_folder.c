@@ -183,6 +183,7 @@ static void a_file_without_its_end_is_refused(void **state)
     char path[700], *dir = temp_folder();
     for (int i = 0; i < 300; i++)
         lab_push(lab, "q", "x");
+    lab_queue(lab, "q"); /* somebody looks: all of it is in LMDB's file */
     snprintf(path, sizeof path, "%s/moonq.mdb", dir);
     copy_file(lab->settings.dir, path);
     assert_int_equal(open_dir(dir, &err), MQ_OK);
@@ -267,8 +268,8 @@ static void a_newer_layout_is_refused_with_both_numbers(void **state)
     assert_int_equal(open_dir(dir, &err), MQ_OK);
     set_layout(dir, LAYOUT + 4, 4);
     assert_int_equal(open_dir(dir, &err), MQ_BADARG);
-    assert_non_null(strstr(err.text, "layout 9"));
-    assert_non_null(strstr(err.text, "up to 5"));
+    assert_non_null(strstr(err.text, "layout 10"));
+    assert_non_null(strstr(err.text, "up to 6"));
     set_layout(dir, 0, 4); /* older than the first: nothing migrates it */
     assert_int_equal(open_dir(dir, &err), MQ_BADARG);
     set_layout(dir, 2, 3);

@@ -1,12 +1,13 @@
 /*
  * Random histories. After each: every index and counter fits every status (lmdb_check.h); and the same history
  * gives the same answers whether the map never grows, or has to grow in the middle of batches (which are then
- * applied again), or the store is closed and opened between batches.
+ * applied again), or the store is closed and opened between batches, or killed, with more or less of it in the journal.
  */
 #include "lab.h"
-#include "lmdb_factory.h"
+#include "lmdb_crash.h"
 #include "lmdb_check.h"
 #include "store/fsck.h"
+#include "base/log.h"
 
 #include <xxhash.h>
 
@@ -69,7 +70,6 @@ struct history {
     } schedules[SCHEDULES];
     struct slice lease_queues[BATCH_MAX][QUEUES];
     char payloads[BATCH_MAX][3000];
-    unsigned reopen_every;
     bool grouping;
 };
 
@@ -503,14 +503,23 @@ static void check_with_fsck(struct history *h, uint64_t seed)
     assert_int_equal(report.problems, 0);
 }
 
-static XXH64_hash_t run_history(uint64_t seed, uint64_t map_bytes, unsigned reopen_every, unsigned readers)
+/* How a history is lived. */
+struct life {
+    uint64_t map_bytes;
+    unsigned reopen_every, kill_every; /* so many batches; 0: never */
+    unsigned readers;
+    uint64_t journal_bytes;
+};
+
+static XXH64_hash_t run_history(uint64_t seed, struct life life)
 {
     struct store_settings wishes = {.nosync = true,
-                                    .map_bytes = map_bytes,
+                                    .map_bytes = life.map_bytes,
+                                    .journal_bytes = life.journal_bytes,
                                     .crash_limit = 2,
                                     .dead_keep_ms = 300,
                                     .queue_limit = 50,
-                                    .readers = readers};
+                                    .readers = life.readers};
     struct history *h = calloc(1, sizeof *h);
     h->lab = lab_open_with(&lmdb_factory, &wishes);
     h->random = seed * 0x9E3779B97F4A7C15ULL + 1;
@@ -518,12 +527,14 @@ static XXH64_hash_t run_history(uint64_t seed, uint64_t map_bytes, unsigned reop
     for (unsigned step = 0; step < STEPS; step++) {
         run_batch(h);
         h->lab->now += pick(h, 12);
-        if (reopen_every && step % reopen_every == reopen_every - 1)
+        if (life.reopen_every && step % life.reopen_every == life.reopen_every - 1)
             lab_reopen(h->lab);
+        if (life.kill_every && step % life.kill_every == life.kill_every - 1)
+            lab_crash(h->lab);
     }
     if (h->lab->alarms.end)
         fail_msg("seed %llu: %.*s", (unsigned long long)seed, (int)h->lab->alarms.end, h->lab->alarms.at);
-    if (map_bytes == 1)
+    if (life.map_bytes == 1)
         assert_true(map_bytes_of(h->lab) > 256 << 10); /* it did grow */
     store_close(h->lab->store);
     h->lab->store = NULL;
@@ -535,6 +546,8 @@ static XXH64_hash_t run_history(uint64_t seed, uint64_t map_bytes, unsigned reop
     return digest;
 }
 
+static const struct life roomy = {.map_bytes = 1 << 30};
+
 static unsigned seeds(void)
 {
     const char *wanted = getenv("MOONQ_SEEDS");
@@ -545,9 +558,23 @@ static void a_history_gives_the_same_answers_however_the_map_grows(void **state)
 {
     (void)state;
     for (unsigned seed = 1; seed <= seeds(); seed++) {
-        XXH64_hash_t plain = run_history(seed, 1 << 30, 0, 0);
-        assert_int_equal(plain, run_history(seed, 1 << 30, 0, 0));
-        assert_int_equal(plain, run_history(seed, 1, 0, 0)); /* as small as LMDB lets it be */
+        XXH64_hash_t plain = run_history(seed, roomy);
+        assert_int_equal(plain, run_history(seed, roomy));
+        assert_int_equal(plain,
+                         run_history(seed, (struct life){.map_bytes = 1})); /* as small as LMDB lets it be */
+    }
+}
+
+static void a_history_gives_the_same_answers_across_kills(void **state)
+{
+    (void)state;
+    for (unsigned seed = 301; seed < 301 + seeds(); seed++) {
+        XXH64_hash_t plain = run_history(seed, roomy);
+        assert_int_equal(plain, run_history(seed, (struct life){.map_bytes = 1 << 30, .kill_every = 19}));
+        /* a checkpoint every few batches, and a map that grows between them */
+        assert_int_equal(
+            plain,
+            run_history(seed, (struct life){.map_bytes = 1, .kill_every = 41, .journal_bytes = 40000}));
     }
 }
 
@@ -555,14 +582,16 @@ static void a_history_gives_the_same_answers_across_restarts(void **state)
 {
     (void)state;
     for (unsigned seed = 101; seed < 101 + seeds(); seed++)
-        assert_int_equal(run_history(seed, 1 << 30, 0, 0), run_history(seed, 1 << 30, 7, 0));
+        assert_int_equal(run_history(seed, roomy),
+                         run_history(seed, (struct life){.map_bytes = 1 << 30, .reopen_every = 7}));
 }
 
 static void a_history_gives_the_same_answers_with_threads(void **state)
 {
     (void)state;
     for (unsigned seed = 201; seed < 201 + seeds() / 4; seed++)
-        assert_int_equal(run_history(seed, 1 << 30, 0, 0), run_history(seed, 1, 0, 2));
+        assert_int_equal(run_history(seed, roomy),
+                         run_history(seed, (struct life){.map_bytes = 1, .readers = 2}));
 }
 
 int main(void)
@@ -570,7 +599,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_history_gives_the_same_answers_however_the_map_grows),
         cmocka_unit_test(a_history_gives_the_same_answers_across_restarts),
+        cmocka_unit_test(a_history_gives_the_same_answers_across_kills),
         cmocka_unit_test(a_history_gives_the_same_answers_with_threads),
     };
+    log_setup((enum log_level)(LOG_ERROR + 1), true);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
