@@ -12,6 +12,9 @@ local world = require "world"
 local seed, times, only = tonumber(arg[3]), tonumber(arg[4]), arg[5]
 
 local EIO, ENOSPC = 5, 28
+-- Whose calls fail: the page's `only`.
+local ANY, STORE, JOURNAL = 0, 1, 2
+local WHOSE = { [ANY] = "", [STORE] = " of LMDB's file", [JOURNAL] = " of the journal" }
 
 -- ---- tools -------------------------------------------------------------------------------------------------------
 
@@ -73,46 +76,56 @@ end
 
 local scenarios = {}
 
--- Every write fails: the server cannot go on, and says so by ending. What it had confirmed is there.
-scenarios[#scenarios + 1] = { "EIO of writes", function(w, chance)
-  w:pass(0.2 + 0.3 * chance())
-  w.page.allowed = chance(200)
-  w.page.write_errno = EIO
-  assert(w.server.program:wait(testing.patience), "the server bears a disk that cannot be written")
-  w.page.write_errno = 0
-  w:revive()
-  w:pass(0.2)
-end }
+-- Every write, or every sync, fails: the server cannot go on, and says so by ending. What it had confirmed is there.
+-- Of both files, or of one: LMDB's is written at checkpoints and by long batches only.
+local function bad_disk(what, file, most)
+  return { ("EIO of %s%s"):format(what, WHOSE[file]), function(w, chance)
+    w:pass(0.2 + 0.3 * chance())
+    w.page.only = file
+    w.page.allowed = chance(most)
+    w.page[what == "writes" and "write_errno" or "sync_errno"] = EIO
+    assert(w.server.program:wait(testing.patience), "the server bears a disk that does not take its " .. what)
+    w.page.write_errno, w.page.sync_errno = 0, 0
+    w:revive()
+    w:pass(0.2)
+  end }
+end
 
-scenarios[#scenarios + 1] = { "EIO of syncs", function(w, chance)
-  w:pass(0.2 + 0.3 * chance())
-  w.page.allowed = chance(50)
-  w.page.sync_errno = EIO
-  assert(w.server.program:wait(testing.patience), "the server bears a disk that cannot be synced")
-  w.page.sync_errno = 0
-  w:revive()
-  w:pass(0.2)
-end }
+for file = ANY, JOURNAL do
+  scenarios[#scenarios + 1] = bad_disk("writes", file, file == ANY and 200 or 10)
+  scenarios[#scenarios + 1] = bad_disk("syncs", file, file == ANY and 50 or 5)
+end
 
--- The disk is full to its last byte, as far as any call can tell; then it is not. The server lives on through it.
-scenarios[#scenarios + 1] = { "ENOSPC", function(w, chance)
-  w.charges = { NOSPACE = "its children were refused", LOST = "not even its end could be written" }
-  w:pass(0.2)
-  for _ = 1, 3 do
-    local before = tonumber(w.page.failures)
-    w.page.allowed = chance(100)
-    w.page.write_errno = ENOSPC
-    until_true(w, "a call that fails", function()
-      return tonumber(w.page.failures) > before
-    end)
-    w:pass(0.1 * chance())
-    w.page.write_errno = 0
-    until_true(w, "a push after a full disk", function()
-      return (pcall(w.server.client.push, w.server.client, "child", { i = 0 }))
-    end)
-  end
-  assert(not w.server.program:wait(0), "the server ended of a full disk")
-end, lease = "4s" }
+-- The disk is full to its last byte, as far as any call can tell; then it is not. The server lives on through it. If
+-- only the journal finds no room, nobody even notices: batches are commits of LMDB's meanwhile.
+local function full_disk(file)
+  return { "ENOSPC" .. WHOSE[file], function(w, chance)
+    w.charges = { NOSPACE = "its children were refused", LOST = "not even its end could be written" }
+    w:pass(0.2)
+    for _ = 1, 3 do
+      local before = tonumber(w.page.failures)
+      w.page.only = file
+      w.page.allowed = chance(file == ANY and 100 or 5)
+      w.page.write_errno = ENOSPC
+      until_true(w, "a call that fails", function()
+        return tonumber(w.page.failures) > before
+      end)
+      if file == JOURNAL then
+        w.server.client:push("child", { i = 0 })
+      end
+      w:pass(0.1 * chance())
+      w.page.write_errno = 0
+      until_true(w, "a push after a full disk", function()
+        return (pcall(w.server.client.push, w.server.client, "child", { i = 0 }))
+      end)
+    end
+    assert(not w.server.program:wait(0), "the server ended of a full disk")
+  end, lease = "4s" }
+end
+
+for file = ANY, JOURNAL do
+  scenarios[#scenarios + 1] = full_disk(file)
+end
 
 -- A sync that takes half a minute: the watchdog tells which loop stands still, and that it goes on.
 scenarios[#scenarios + 1] = { "a disk that stands still", function(w)

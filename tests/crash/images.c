@@ -8,9 +8,11 @@
  * The second form holds a store as it is against all of the ledger.
  *
  * A disk of moment p (p records of the shim's log) has everything that a sync covered by then, and of the rest, and of
- * the write under way, whatever chance brought there: all of it, none, or any subset, each write torn at 512 bytes. On
- * each disk fsck must find nothing wrong, and every promise of the ledger must hold: what was confirmed by p is there,
- * nothing that was not even asked for has happened, groups and a handler's children are there whole or not at all.
+ * the write under way, whatever chance brought there: all of it, none, or any subset, each write torn at 512 bytes. Of
+ * both files, LMDB's and the journal's: a sync covers its own. On each disk fsck must find nothing wrong, and every promise
+ * of the ledger must hold: what was confirmed by p is there, in one or the other, nothing that was not even asked for has
+ * happened, groups and a handler's children are there whole or not at all. In one of TAKE_SHARE the store itself takes the
+ * journal over, and the promises must hold in LMDB's file alone.
  *
  * The same log, seed and number give the same image. One that fails is kept in KEEP and described.
  *
@@ -42,15 +44,19 @@
 #include "shim.h"
 
 #include "store/fsck.h"
+#include "store/store.h"
+#include "store/lmdb/journal.h"
 #include "store/lmdb/layout.h"
 #include "job/record.h"
+#include "base/log.h"
 
 #define SECTOR      512
 #define LEDGERS_MAX 4096
 #define TOLD_MAX    5  /* failures of one image that are printed */
 #define FAILED_MAX  10 /* images that fail before we give up */
 #define EARLY_SHARE 10 /* one image in so many is of the first records: a file that is just being made */
-#define EARLY       40
+#define EARLY       60
+#define TAKE_SHARE  5
 #define SERVE_SHARE 50
 #define PATIENCE_S  20
 
@@ -58,6 +64,7 @@
 
 struct record {
     enum shim_kind kind;
+    enum shim_file file;
     uint64_t at;
     uint32_t len;
     const char *bytes;
@@ -65,7 +72,7 @@ struct record {
 
 static struct record *records;
 static size_t record_count;
-static uint64_t size_max;
+static uint64_t size_max[SHIM_FILES];
 
 static void read_log(const char *path)
 {
@@ -87,10 +94,10 @@ static void read_log(const char *path)
             room = room ? room * 2 : 4096;
             records = realloc(records, room * sizeof *records);
         }
-        records[record_count++] = (struct record){head.kind, head.at, head.len, at};
+        records[record_count++] = (struct record){head.kind, head.file, head.at, head.len, at};
         uint64_t reaches = head.at + head.len;
-        if (head.kind != SHIM_OPEN && reaches > size_max)
-            size_max = reaches;
+        if (head.kind != SHIM_OPEN && reaches > size_max[head.file])
+            size_max[head.file] = reaches;
     }
 }
 
@@ -182,16 +189,21 @@ struct image {
     size_t pending, dropped, torn;
 };
 
-static char *disk;
-static uint64_t disk_size;
+struct contents {
+    char *bytes;
+    uint64_t size;
+    bool exists;
+};
+static struct contents disk[SHIM_FILES];
 /* The disk of everything that is synced for sure: grows with the images, which come in the order of their moments. */
-static char *base;
-static uint64_t base_size;
-static size_t base_at;
+static struct contents base[SHIM_FILES];
+static size_t base_at[SHIM_FILES];
 static bool lies;
 
-static void write_sectors(char *to, uint64_t *size, const struct record *r, bool torn)
+static void write_sectors(struct contents *file, const struct record *r, bool torn)
 {
+    char *to = file->bytes;
+    uint64_t *size = &file->size;
     if (r->kind == SHIM_SIZE || r->kind == SHIM_ALLOCATE) {
         if (r->kind == SHIM_SIZE && r->at < *size)
             memset(to + r->at, 0, *size - r->at);
@@ -217,21 +229,26 @@ static bool is_change(const struct record *r)
            r->kind == SHIM_ALLOCATE || r->kind == SHIM_NAMED;
 }
 
-/* Where the last sync that had ended by `at` began: all before it is on disk. */
-static size_t synced_until(size_t at)
+static bool is_of(size_t i, enum shim_file file, enum shim_kind kind)
 {
-    while (at > 0 && records[at - 1].kind != SHIM_SYNC_END)
+    return records[i].file == file && records[i].kind == kind;
+}
+
+/* Where the last sync of the file that had ended by `at` began: all of it before is on disk. */
+static size_t synced_until(size_t at, enum shim_file file)
+{
+    while (at > 0 && !is_of(at - 1, file, SHIM_SYNC_END))
         at--;
-    while (at > 0 && records[at - 1].kind != SHIM_SYNC_BEGIN)
+    while (at > 0 && !is_of(at - 1, file, SHIM_SYNC_BEGIN))
         at--;
     return at;
 }
 
-static void grow_base(size_t until)
+static void grow_base(size_t until, enum shim_file file)
 {
-    for (; base_at < until; base_at++)
-        if (is_change(&records[base_at]) && !(lies && dice(20) == 0))
-            write_sectors(base, &base_size, &records[base_at], false);
+    for (size_t *at = &base_at[file]; *at < until; ++*at)
+        if (records[*at].file == file && is_change(&records[*at]) && !(lies && dice(20) == 0))
+            write_sectors(&base[file], &records[*at], false);
 }
 
 static bool survives(const struct image *image)
@@ -239,52 +256,89 @@ static bool survives(const struct image *image)
     return image->fate == FATE_ALL || (image->fate != FATE_NONE && dice(2));
 }
 
-static void build(struct image *image)
+/* A journal whose name is not in its folder yet; LMDB's file gets its own by a rename. */
+static bool has_name(const struct image *image)
 {
-    size_t from = synced_until(image->at);
-    random_state = (seed * 1000003 + image->number + 1) * 0x9E3779B97F4A7C15u;
-    grow_base(from);
-    memcpy(disk, base, base_size);
-    if (disk_size > base_size)
-        memset(disk + base_size, 0, disk_size - base_size);
-    disk_size = base_size;
+    size_t at = image->at;
+    while (at > 0 && !is_of(at - 1, SHIM_JOURNAL, SHIM_CREATED) && !is_of(at - 1, SHIM_JOURNAL, SHIM_FOLDER))
+        at--;
+    return at > 0 && (records[at - 1].kind == SHIM_FOLDER || survives(image));
+}
+
+static void build_file(struct image *image, enum shim_file file)
+{
+    struct contents *to = &disk[file];
+    size_t from = synced_until(image->at, file);
+    grow_base(from, file);
+    memcpy(to->bytes, base[file].bytes, base[file].size);
+    if (to->size > base[file].size)
+        memset(to->bytes + base[file].size, 0, to->size - base[file].size);
+    to->size = base[file].size;
     for (size_t i = from; i < image->at + (image->fate != FATE_ALL) && i < record_count; i++) {
         const struct record *r = &records[i];
-        if (!is_change(r))
+        if (r->file != file || !is_change(r))
             continue;
         bool safe = (r->kind == SHIM_SYNCED || r->kind == SHIM_NAMED) && i < image->at;
         image->pending += !safe;
         if (safe || survives(image)) {
             bool torn = !safe && r->kind != SHIM_NAMED && image->fate == FATE_TORN && dice(3) == 0;
             image->torn += torn;
-            write_sectors(disk, &disk_size, r, torn);
+            write_sectors(to, r, torn);
         } else {
             image->dropped++;
         }
     }
 }
 
-static char scratch[4096], store_path[4200];
+static void build(struct image *image)
+{
+    random_state = (seed * 1000003 + image->number + 1) * 0x9E3779B97F4A7C15u;
+    for (enum shim_file file = 0; file < SHIM_FILES; file++)
+        build_file(image, file);
+    disk[SHIM_STORE].exists = true;
+    disk[SHIM_JOURNAL].exists = has_name(image);
+}
+
+static char scratch[4096], paths[SHIM_FILES][4200];
+
+static void set_scratch(const char *folder)
+{
+    snprintf(scratch, sizeof scratch, "%s", folder);
+    snprintf(paths[SHIM_STORE], sizeof paths[0], "%s/" SHIM_STORE_NAME, scratch);
+    snprintf(paths[SHIM_JOURNAL], sizeof paths[0], "%s/" SHIM_JOURNAL_NAME, scratch);
+}
+
+_Noreturn static void cannot(const char *path)
+{
+    perror(path);
+    exit(2);
+}
+
+static void write_file(const char *path, const struct contents *file)
+{
+    const char *bytes = file->bytes;
+    unlink(path);
+    if (!file->exists)
+        return;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    uint64_t used = file->size;
+    while (used >= 4096 && bytes[used - 1] == 0 && !memcmp(bytes + used - 4096, bytes + used - 4095, 4095))
+        used -= 4096; /* a tail of zeros is a hole */
+    for (uint64_t done = 0; done < used;) {
+        ssize_t n = write(fd, bytes + done, used - done);
+        if (n <= 0)
+            cannot(path);
+        done += (uint64_t)n;
+    }
+    if (ftruncate(fd, (off_t)file->size))
+        cannot(path);
+    close(fd);
+}
 
 static void write_disk(void)
 {
-    int fd = open(store_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    uint64_t used = disk_size;
-    while (used >= 4096 && disk[used - 1] == 0 && !memcmp(disk + used - 4096, disk + used - 4095, 4095))
-        used -= 4096; /* a tail of zeros is a hole */
-    for (uint64_t done = 0; done < used;) {
-        ssize_t n = write(fd, disk + done, used - done);
-        if (n <= 0) {
-            perror(store_path);
-            exit(2);
-        }
-        done += (uint64_t)n;
-    }
-    if (ftruncate(fd, (off_t)disk_size)) {
-        perror(store_path);
-        exit(2);
-    }
-    close(fd);
+    for (enum shim_file file = 0; file < SHIM_FILES; file++)
+        write_file(paths[file], &disk[file]);
 }
 
 /* ---- the judgement ---- */
@@ -505,22 +559,47 @@ static void judge_records(MDB_txn *txn, MDB_dbi jobs, MDB_dbi states, size_t at)
     mdb_cursor_close(cursor);
 }
 
-static void judge_ledger(size_t at)
+/* What the journal says is made in a transaction that is never committed. */
+static void replay(MDB_txn *txn)
+{
+    struct journal journal;
+    struct journal_mark mark;
+    struct mq_err err;
+    MDB_dbi meta;
+    if (journal_open(&journal, scratch, false, &err) != MQ_OK)
+        fault("the journal does not open: %s", err.text);
+    else if (mdb_dbi_open(txn, db_names[DB_META], 0, &meta) == 0 && layout_load_mark(txn, meta, &mark)) {
+        journal_attach(&journal, &mark, txn);
+        int rc = journal_replay(&journal, txn);
+        if (rc)
+            fault("the journal cannot be replayed: %s", mdb_strerror(rc));
+        if (journal.lost)
+            fault("the journal is damaged behind record %llu", (unsigned long long)journal.records);
+    }
+    journal_close(&journal);
+}
+
+static void judge_ledger(size_t at, bool with_journal)
 {
     MDB_env *env;
     MDB_txn *txn;
     MDB_dbi jobs, states;
     struct stat st;
-    bool readable = stat(store_path, &st) == 0 && st.st_size > 0 && mdb_env_create(&env) == 0;
+    bool readable = stat(paths[SHIM_STORE], &st) == 0 && st.st_size > 0 && mdb_env_create(&env) == 0;
     if (readable) {
         mdb_env_set_maxdbs(env, DB_COUNT);
-        mdb_env_set_mapsize(env, (size_t)st.st_size + (1 << 20));
-        int rc = mdb_env_open(env, store_path, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0600);
+        mdb_env_set_mapsize(env, (size_t)st.st_size + (256 << 20));
+        int rc = mdb_env_open(env, paths[SHIM_STORE], MDB_NOSUBDIR | MDB_NOLOCK, 0600);
         if (!rc)
-            rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+            rc = mdb_txn_begin(env, NULL, 0, &txn);
+        if (!rc && with_journal)
+            replay(txn);
         if (!rc && mdb_dbi_open(txn, db_names[DB_JOBS], 0, &jobs) == 0 &&
             mdb_dbi_open(txn, db_names[DB_STATES], 0, &states) == 0)
             judge_records(txn, jobs, states, at);
+        if (!rc)
+            mdb_txn_abort(txn);
+        mdb_env_close(env);
     }
     for (struct promise *p = promises; p; p = p->hh.next) {
         if (p->twice)
@@ -531,15 +610,31 @@ static void judge_ledger(size_t at)
     judge_families(at);
 }
 
+/* As a server that starts: afterwards all of it is in LMDB's file. */
+static void take_over(void)
+{
+    struct store_settings settings = {.dir = scratch, .nosync = true};
+    struct store *store;
+    struct mq_err err;
+    if (store_open(&store, &settings, &err) != MQ_OK) {
+        fault("the store does not open: %s", err.text);
+        return;
+    }
+    store_collect(store);
+    store_close(store);
+}
+
 /* In a process of its own: a damaged file may end it, and what it gathered is gone with it. */
-static bool judge(const struct image *image)
+static bool judge(const struct image *image, bool after_takeover)
 {
     int status;
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
+        if (after_takeover)
+            take_over();
         judge_fsck();
-        judge_ledger(image->at);
+        judge_ledger(image->at, !after_takeover);
         if (faults > TOLD_MAX)
             printf("    and %u more\n", faults - TOLD_MAX);
         fflush(stdout);
@@ -640,14 +735,16 @@ static bool serves(void)
 
 static void keep(const struct image *image, const char *folder)
 {
-    char path[4300];
-    snprintf(path, sizeof path, "%s/image-%llu-%llu.mdb", folder, (unsigned long long)seed,
+    static const char *const names[] = {SHIM_STORE_NAME, SHIM_JOURNAL_NAME};
+    char path[4300], file_path[4400];
+    snprintf(path, sizeof path, "%s/image-%llu-%llu", folder, (unsigned long long)seed,
              (unsigned long long)image->number);
     mkdir(folder, 0700);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, disk, disk_size) != (ssize_t)disk_size)
-        perror(path);
-    close(fd);
+    mkdir(path, 0700);
+    for (enum shim_file file = 0; file < SHIM_FILES; file++) {
+        snprintf(file_path, sizeof file_path, "%s/%s", path, names[file]);
+        write_file(file_path, &disk[file]);
+    }
     printf("  image %llu: after record %zu of %zu, of %zu unsynced writes %zu dropped and %zu torn (%s); "
            "kept as %s\n",
            (unsigned long long)image->number, image->at, record_count, image->pending, image->dropped,
@@ -672,18 +769,21 @@ static struct image *choose(uint64_t count)
     return images;
 }
 
-static uint64_t served;
+static uint64_t served, taken_over;
 
 static bool try_image(struct image *image, const char *keep_folder)
 {
     build(image);
     write_disk();
-    bool good = judge(image);
+    bool good = judge(image, false);
     if (binary && !binary_agrees())
         good = false;
     if (good && application && image->number % SERVE_SHARE == 1) {
-        good = serves() && judge(image);
+        good = serves() && judge(image, false);
         served++;
+    } else if (good && image->number % TAKE_SHARE == 2) {
+        good = judge(image, true);
+        taken_over++;
     }
     if (!good)
         keep(image, keep_folder);
@@ -694,10 +794,9 @@ static bool try_image(struct image *image, const char *keep_folder)
 static int judge_store(const char *folder, const char *ledgers)
 {
     struct image now = {.at = SIZE_MAX};
-    snprintf(scratch, sizeof scratch, "%s", folder);
-    snprintf(store_path, sizeof store_path, "%s/" SHIM_STORE_NAME, scratch);
+    set_scratch(folder);
     read_ledgers(ledgers);
-    bool good = judge(&now);
+    bool good = judge(&now, false);
     printf("%u jobs and %llu rows in the ledger: %s\n", HASH_COUNT(promises),
            (unsigned long long)promise_rows, good ? "all is there" : "not all is as it was promised");
     return good ? 0 : 1;
@@ -747,14 +846,16 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: images [options] LOG LEDGER_FOLDER SCRATCH KEEP\n");
         return 2;
     }
+    log_setup((enum log_level)(LOG_ERROR + 1), true);
     signal(SIGPIPE, SIG_IGN); /* a server that is gone is an error of the connection */
     read_log(argv[optind]);
     read_ledgers(argv[optind + 1]);
-    snprintf(scratch, sizeof scratch, "%s", argv[optind + 2]);
-    snprintf(store_path, sizeof store_path, "%s/" SHIM_STORE_NAME, scratch);
+    set_scratch(argv[optind + 2]);
     mkdir(scratch, 0700);
-    base = calloc(1, size_max + SECTOR);
-    disk = calloc(1, size_max + SECTOR);
+    for (enum shim_file file = 0; file < SHIM_FILES; file++) {
+        base[file].bytes = calloc(1, size_max[file] + SECTOR);
+        disk[file].bytes = calloc(1, size_max[file] + SECTOR);
+    }
     struct image *images = choose(count);
     for (uint64_t i = 0; i < count && failed < FAILED_MAX; i++) {
         if (only >= 0 && images[i].number != (uint64_t)only)
@@ -762,9 +863,11 @@ int main(int argc, char **argv)
         failed += !try_image(&images[i], argv[optind + 3]);
         tried++;
     }
-    printf("%llu of %llu images are sound, %llu of them served (%zu records, %u jobs and %llu rows in the "
-           "ledger, seed %llu)\n",
+    printf("%llu of %llu images are sound, %llu of them served, %llu taken over (%zu records, %u jobs and "
+           "%llu rows in "
+           "the ledger, seed %llu)\n",
            (unsigned long long)(tried - failed), (unsigned long long)tried, (unsigned long long)served,
-           record_count, HASH_COUNT(promises), (unsigned long long)promise_rows, (unsigned long long)seed);
+           (unsigned long long)taken_over, record_count, HASH_COUNT(promises),
+           (unsigned long long)promise_rows, (unsigned long long)seed);
     return failed ? 1 : 0;
 }

@@ -50,7 +50,8 @@ local function record(round_seed)
   })
   -- the middle of the load, by the shim's count
   local half = RECORDS / 2
-  while tonumber(page.records) < half and not load:wait(0.005) do
+  while tonumber(page.records) < half and not load:wait(0.05) do
+    server.client:queues() -- somebody looks: a checkpoint, beside those of long batches and of time
   end
   server:kill()
   server:restart()

@@ -9,7 +9,7 @@ if not pcall(ffi.typeof, "struct shim_page") then -- another module of this proc
   ffi.cdef [[
     struct shim_page {
       volatile uint64_t records;
-      volatile int64_t sync_us, write_errno, sync_errno, allowed, failures, clock_step_ms;
+      volatile int64_t sync_us, write_errno, sync_errno, allowed, failures, clock_step_ms, only;
     };
   ]]
 end

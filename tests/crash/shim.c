@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <libgen.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -22,12 +24,15 @@ enum {
     OURS,
     OURS_SYNCED, /* opened with O_DSYNC */
     OURS_NEW,    /* a store that has not got its name yet */
+    OURS_JOURNAL,
+    OURS_FOLDER, /* in which the journal is */
 };
 
 static struct shim_page *page;
 static int log_fd = -1;
 static _Atomic uint8_t kind_of_fd[FDS_MAX];
 static _Atomic bool new_is_synced;
+static struct stat journal_folder;
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* The next definition of a function: libc's. Static initialisers of other libraries may call us before our own. */
@@ -79,9 +84,15 @@ static void put(const void *bytes, size_t len)
     }
 }
 
-static void note_parts(enum shim_kind kind, uint64_t at, const struct iovec *parts, int count, size_t len)
+static enum shim_file file_of(int fd)
 {
-    struct shim_record record = {at, (uint32_t)len, kind};
+    return kind_of(fd) == OURS_JOURNAL ? SHIM_JOURNAL : SHIM_STORE;
+}
+
+static void note_parts(enum shim_file file, enum shim_kind kind, uint64_t at, const struct iovec *parts,
+                       int count, size_t len)
+{
+    struct shim_record record = {at, (uint32_t)len, (uint16_t)kind, (uint16_t)file};
     if (log_fd < 0)
         return;
     pthread_mutex_lock(&log_lock);
@@ -96,9 +107,9 @@ static void note_parts(enum shim_kind kind, uint64_t at, const struct iovec *par
     pthread_mutex_unlock(&log_lock);
 }
 
-static void note(enum shim_kind kind, uint64_t at)
+static void note(int fd, enum shim_kind kind, uint64_t at)
 {
-    note_parts(kind, at, NULL, 0, 0);
+    note_parts(file_of(fd), kind, at, NULL, 0, 0);
 }
 
 static void note_write(int fd, uint64_t at, const struct iovec *parts, int count, ssize_t done)
@@ -107,7 +118,8 @@ static void note_write(int fd, uint64_t at, const struct iovec *parts, int count
     if (kind_of(fd) == OURS_NEW)
         new_is_synced = false;
     else if (done > 0)
-        note_parts(kind_of(fd) == OURS_SYNCED ? SHIM_SYNCED : SHIM_WRITE, at, parts, count, (size_t)done);
+        note_parts(file_of(fd), kind_of(fd) == OURS_SYNCED ? SHIM_SYNCED : SHIM_WRITE, at, parts, count,
+                   (size_t)done);
     errno = saved;
 }
 
@@ -120,10 +132,10 @@ static void take_time(void)
 
 /* ---- failures ---- */
 
-static bool fails(_Atomic int64_t *which)
+static bool fails(int fd, _Atomic int64_t *which)
 {
-    int64_t error = *which;
-    if (!error || atomic_fetch_sub(&page->allowed, 1) > 0)
+    int64_t error = *which, only = page->only;
+    if (!error || (only && only != 1 + (int64_t)file_of(fd)) || atomic_fetch_sub(&page->allowed, 1) > 0)
         return false;
     atomic_fetch_add(&page->failures, 1);
     errno = (int)error;
@@ -137,27 +149,58 @@ static bool write_fails(int fd)
     if (kind_of(fd) == OURS_SYNCED)
         take_time();
     if (kind_of(fd) != OURS_SYNCED)
-        return fails(&page->write_errno);
+        return fails(fd, &page->write_errno);
     /* what is synced as it is written is LMDB's meta page, in its place: a full disk does not refuse that one */
-    return fails(&page->sync_errno) || (page->write_errno != ENOSPC && fails(&page->write_errno));
+    return fails(fd, &page->sync_errno) || (page->write_errno != ENOSPC && fails(fd, &page->write_errno));
 }
 
 /* ---- opening ---- */
 
-static void met(int fd, const char *path, int flags)
+/* Relative to `dir`. */
+static bool is_missing(int dir, const char *path)
+{
+    struct stat st;
+    int saved = errno;
+    bool is = page && is_named(path, SHIM_JOURNAL_NAME) && fstatat(dir, path, &st, 0) != 0;
+    errno = saved;
+    return is;
+}
+
+static void met_journal(int fd, const char *path, bool created)
+{
+    char copy[4096];
+    strncpy(copy, path, sizeof copy - 1);
+    copy[sizeof copy - 1] = '\0';
+    stat(dirname(copy), &journal_folder);
+    kind_of_fd[fd] = OURS_JOURNAL;
+    if (created)
+        note(fd, SHIM_CREATED, 0);
+}
+
+static bool is_journal_folder(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && st.st_ino == journal_folder.st_ino && st.st_dev == journal_folder.st_dev;
+}
+
+static void met(int fd, const char *path, int flags, bool missing)
 {
     bool writes = (flags & O_ACCMODE) != O_RDONLY;
     if (!page || fd < 0 || fd >= FDS_MAX)
         return;
     kind_of_fd[fd] = NOT_OURS;
+    if (flags & O_DIRECTORY && is_journal_folder(fd))
+        kind_of_fd[fd] = OURS_FOLDER;
     if (!writes)
         return;
+    if (is_named(path, SHIM_JOURNAL_NAME))
+        met_journal(fd, path, missing);
     if (is_named(path, SHIM_STORE_NAME ".new"))
         kind_of_fd[fd] = OURS_NEW;
     else if (is_named(path, SHIM_STORE_NAME))
         kind_of_fd[fd] = flags & O_DSYNC ? OURS_SYNCED : OURS;
     if (kind_of_fd[fd] == OURS)
-        note(SHIM_OPEN, 0);
+        note(fd, SHIM_OPEN, 0);
 }
 
 static mode_t mode_of(int flags, va_list args)
@@ -173,8 +216,9 @@ static mode_t mode_of(int flags, va_list args)
         mode_t mode = mode_of(flags, args);                                                                  \
         va_end(args);                                                                                        \
         NEXT(name);                                                                                          \
+        bool missing = is_missing(AT_FDCWD, path);                                                           \
         int fd = next(path, flags, mode);                                                                    \
-        met(fd, path, flags);                                                                                \
+        met(fd, path, flags, missing);                                                                       \
         return fd;                                                                                           \
     }
 OPEN(open)
@@ -188,8 +232,9 @@ OPEN(open64)
         mode_t mode = mode_of(flags, args);                                                                  \
         va_end(args);                                                                                        \
         NEXT(name);                                                                                          \
+        bool missing = is_missing(dir, path);                                                                \
         int fd = next(dir, path, flags, mode);                                                               \
-        met(fd, path, flags);                                                                                \
+        met(fd, path, flags, missing);                                                                       \
         return fd;                                                                                           \
     }
 OPENAT(openat)
@@ -269,7 +314,7 @@ PWRITEV(pwritev64, off64_t)
             return -1;                                                                                       \
         int rc = next(fd, len);                                                                              \
         if (rc == 0 && kind_of(fd) != OURS_NEW && kind_of(fd))                                               \
-            note(SHIM_SIZE, (uint64_t)len);                                                                  \
+            note(fd, SHIM_SIZE, (uint64_t)len);                                                              \
         return rc;                                                                                           \
     }
 TRUNCATE(ftruncate, off_t)
@@ -283,7 +328,7 @@ TRUNCATE(ftruncate64, off64_t)
             return -1;                                                                                       \
         int rc = next(fd, mode, at, len);                                                                    \
         if (rc == 0 && kind_of(fd) != OURS_NEW && kind_of(fd) && mode == 0)                                  \
-            note(SHIM_ALLOCATE, (uint64_t)at + (uint64_t)len);                                               \
+            note(fd, SHIM_ALLOCATE, (uint64_t)at + (uint64_t)len);                                           \
         return rc;                                                                                           \
     }
 ALLOCATE(fallocate, off_t)
@@ -295,17 +340,23 @@ static int synced(int fd, int (*sync)(int fd))
 {
     if (!kind_of(fd))
         return sync(fd);
-    if (fails(&page->sync_errno))
+    if (fails(fd, &page->sync_errno))
         return -1;
     if (kind_of(fd) == OURS_NEW) {
         new_is_synced = true;
         return sync(fd);
     }
-    note(SHIM_SYNC_BEGIN, 0);
+    if (kind_of(fd) == OURS_FOLDER) {
+        int rc = sync(fd);
+        if (rc == 0)
+            note_parts(SHIM_JOURNAL, SHIM_FOLDER, 0, NULL, 0, 0);
+        return rc;
+    }
+    note(fd, SHIM_SYNC_BEGIN, 0);
     take_time();
     int rc = sync(fd);
     if (rc == 0)
-        note(SHIM_SYNC_END, 0);
+        note(fd, SHIM_SYNC_END, 0);
     return rc;
 }
 
@@ -333,8 +384,8 @@ int rename(const char *from, const char *to)
     ssize_t len = fd < 0 ? 0 : syscall(SYS_read, fd, bytes, sizeof bytes);
     syscall(SYS_close, fd);
     if (len > 0)
-        note_parts(new_is_synced ? SHIM_NAMED : SHIM_WRITE, 0, &(struct iovec){bytes, (size_t)len}, 1,
-                   (size_t)len);
+        note_parts(SHIM_STORE, new_is_synced ? SHIM_NAMED : SHIM_WRITE, 0,
+                   &(struct iovec){bytes, (size_t)len}, 1, (size_t)len);
     return 0;
 }
 

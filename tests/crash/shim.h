@@ -2,7 +2,7 @@
  * shim.h - what stands between the server and its disk and clock in crash tests, and in specs that set the clock: a
  * library that is preloaded.
  *
- * It writes down every write, sync, truncation and allocation of the store's file, in order, so that the disk of any
+ * It writes down every write, sync, truncation and allocation of the store's files, in order, so that the disk of any
  * moment can be built again; and it can make these calls fail, make syncs slow, and shift the wall clock. A page of
  * shared memory (the file SHIM_PAGE names) is how tests steer it and learn how far the record is.
  *
@@ -15,7 +15,15 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define SHIM_STORE_NAME "moonq.mdb" /* the files it watches end with /this */
+/* The files it watches end with / and one of these. */
+#define SHIM_STORE_NAME   "moonq.mdb"
+#define SHIM_JOURNAL_NAME "moonq.journal"
+
+enum shim_file {
+    SHIM_STORE,
+    SHIM_JOURNAL,
+    SHIM_FILES,
+};
 
 struct shim_page {
     _Atomic uint64_t
@@ -26,6 +34,7 @@ struct shim_page {
     _Atomic int64_t allowed;       /* ... after so many calls more; counted down */
     _Atomic int64_t failures;      /* calls that failed so */
     _Atomic int64_t clock_step_ms; /* added to the wall clock */
+    _Atomic int64_t only;          /* failures are of one file alone: 1 + enum shim_file; 0: of any */
 };
 
 enum shim_kind {
@@ -37,11 +46,14 @@ enum shim_kind {
     SHIM_ALLOCATE,   /* at least `at` bytes long */
     SHIM_NAMED,      /* a file that was synced got the store's name: all of it at once, or not yet */
     SHIM_OPEN,       /* a server opened the file: a boundary between lives, nothing on disk */
+    SHIM_CREATED,    /* the file was not there before; its name ... */
+    SHIM_FOLDER,     /* ... is on disk from here on */
 };
 
 /* A record's head in the log. */
 struct shim_record {
     uint64_t at;
-    uint32_t len, kind;
+    uint32_t len;
+    uint16_t kind, file;
 };
 #endif
