@@ -39,6 +39,26 @@ return {
 }
 ]]
 
+files["schedules.lua"] = [[
+-- Jobs that come by time: a list of entries. docs/cron.md has the grammar of expressions and all options.
+--
+--   moonq cron next '0 9 * * 1-5' --tz Europe/Berlin    which moments an expression names
+--   moonq cron list                                     what is planned
+--   moonq cron history good-morning                     what became of each moment
+return {
+  -- {
+  --   name = "good-morning",
+  --   cron = "0 9 * * MON-FRI", -- minute, hour, day of month, month, weekday; or "@every 90s", "@daily" ...
+  --   tz = "Europe/Berlin",     -- "UTC", if it is not said
+  --   type = "hello",           -- of the job: handlers/hello.lua
+  --   args = { name = "Ana" },  -- or function(schedule) return { ... } end, called at each moment
+  --   catch_up = "once",        -- the server was down at 9:00? One job when it is back, up to `within` later
+  --   within = "2h",
+  --   overlap = "skip",         -- no job beside the one before it, if that has not ended
+  -- },
+}
+]]
+
 files["lib/greeting.lua"] = [[
 -- Modules of your own; handlers require them by name.
 local greeting = {}

@@ -23,6 +23,18 @@ describe("moonq init", function()
     assert.same({ text = "Hello, Ana!" }, json.decode(out))
   end)
 
+  it("writes an example of a schedule that is right as it stands", function()
+    local folder = support.folder() .. "/shop"
+    support.moonq("init", folder)
+    local path = folder .. "/schedules.lua"
+    local text, lines = support.read_file(path):gsub("\n  %-%- ", "\n  ")
+    assert.is_true(lines > 2)
+    support.write_file(path, text)
+    local status, out = support.moonq("check", folder)
+    assert.equal(0, status, out)
+    assert.matches("1 handler (hello), 1 schedule", out, 1, true)
+  end)
+
   it("writes nothing into a folder that has something in it", function()
     local folder = support.folder({ ["precious.txt"] = "mine" })
     local status, _, err = support.moonq("init", folder)
