@@ -83,6 +83,12 @@ static int step_of(uint64_t set, int size)
     return set ? 0 : step;
 }
 
+/* Of 2nd to 20th. */
+static const char *suffix(int step)
+{
+    return step == 2 ? "nd" : step == 3 ? "rd" : "th";
+}
+
 /* ---- the time of day ---- */
 
 static void say_plural(struct buf *out, uint64_t set, const char *noun)
@@ -91,14 +97,16 @@ static void say_plural(struct buf *out, uint64_t set, const char *noun)
     say_set(out, set, NULL);
 }
 
-/* "every 15 minutes", "at minute 5": a set of seconds or of minutes. */
-static void say_part(struct buf *out, uint64_t set, const char *noun)
+/* "every 15 minutes", "at minute 5": a set of seconds or of minutes, within `whole`. A step that does not divide it begins anew. */
+static void say_part(struct buf *out, uint64_t set, const char *noun, const char *whole)
 {
     int step = step_of(set, 60);
     if (step > 1) {
         buf_printf(out, "every %d %ss", step, noun);
         if (!(set & 1))
             buf_printf(out, " from %s %d", noun, __builtin_ctzll(set));
+        if (60 % step)
+            buf_printf(out, ", anew in each %s", whole);
     } else if (step == 1) {
         buf_printf(out, "every %s", noun);
     } else {
@@ -112,7 +120,7 @@ static void say_hours(struct buf *out, const struct cron *c, bool at_minutes)
     if (step == 1) {
         say(out, at_minutes ? " of every hour" : "");
     } else if (step > 1) {
-        buf_printf(out, at_minutes ? " of every %d hours" : ", in every %d hours", step);
+        buf_printf(out, "%s every %d%s hour of the day", at_minutes ? " of" : ", in", step, suffix(step));
         if (!(c->hours & 1))
             buf_printf(out, " from hour %d", __builtin_ctz(c->hours));
     } else {
@@ -125,14 +133,14 @@ static void say_pattern(struct buf *out, const struct cron *c)
 {
     bool at_minutes = step_of(c->minutes, 60) == 0;
     if (c->has_seconds && c->seconds != 1) {
-        say_part(out, c->seconds, "second");
+        say_part(out, c->seconds, "second", "minute");
         if (c->minutes == ALL_60 && step_of(c->seconds, 60)) {
             say_hours(out, c, false);
             return;
         }
         say(out, c->minutes == ALL_60 ? " of " : ", ");
     }
-    say_part(out, c->minutes, "minute");
+    say_part(out, c->minutes, "minute", "hour");
     say_hours(out, c, at_minutes);
 }
 
@@ -172,18 +180,14 @@ static void say_days(struct buf *out, const struct cron *c)
     int step = step_of(c->days >> 1, 31);
     if (step > 1 && step <= 15) {
         or_on(out, &begun, "on every ");
-        buf_printf(out, "%d%s day of the month from day %d", step,
-                   step == 2   ? "nd"
-                   : step == 3 ? "rd"
-                               : "th",
-                   __builtin_ctz(c->days));
+        buf_printf(out, "%d%s day of the month from day %d", step, suffix(step), __builtin_ctz(c->days));
     } else if (c->days) {
         or_on(out, &begun, c->days & (c->days - 1) ? "on days " : "on day ");
         say_set(out, c->days, NULL);
         say(out, " of the month");
     }
     for (uint32_t left = c->nearest; left; left &= left - 1) {
-        or_on(out, &begun, "on the day of Monday to Friday nearest to day ");
+        or_on(out, &begun, "on the day from Monday to Friday nearest to day ");
         buf_printf(out, "%d of the month", __builtin_ctz(left));
     }
     for (uint32_t left = c->days_before_last; left; left &= left - 1) {
@@ -194,7 +198,7 @@ static void say_days(struct buf *out, const struct cron *c)
         say(out, "the last day of the month");
     }
     if (c->last_workday)
-        or_on(out, &begun, "on the last Monday to Friday of the month");
+        or_on(out, &begun, "on the last day from Monday to Friday of the month");
 }
 
 static void say_weekdays(struct buf *out, const struct cron *c)
