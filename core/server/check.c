@@ -160,9 +160,41 @@ static void try_args(json_t *app, json_t *row, const char *app_dir, const struct
     json_decref(answer);
 }
 
-/* An entry that is broken keeps the others from nothing, but it does not fire: that is an error. */
-static void check_schedule(json_t *app, json_t *row, const char *app_dir, size_t payload_max)
+static void warn_of_schedule(json_t *app, json_t *row, const char *what)
 {
+    char text[3 * NAME_MAX_BYTES + 300];
+    snprintf(text, sizeof text, "schedule '%s': %s", json_string_value(json_object_get(row, "name")), what);
+    add_warning(json_object_get(app, "warnings"), "schedules.lua",
+                (int)json_integer_value(json_object_get(row, "line")), text);
+}
+
+/* What is no mistake in itself, but was hardly meant. A consumer may fetch what no pool serves, of any type. */
+static void find_idle(json_t *app, json_t *row, const struct schedule *schedule, const struct config *config)
+{
+    json_t *definition = json_object_get(row, "definition");
+    const char *type = json_string_value(json_object_get(definition, "type"));
+    const char *queue = json_string_value(json_object_get(definition, "queue"));
+    json_t *handler = json_object_get(json_object_get(app, "handlers"), type);
+    wall_ms now = clock_wall();
+    char text[2 * NAME_MAX_BYTES + 200];
+    bool served = is_served(config, queue ? queue : queue_of(handler));
+    if (!handler && served) {
+        snprintf(text, sizeof text, "there is no handler of type '%s': its jobs would wait for one", type);
+        warn_of_schedule(app, row, text);
+    }
+    if (handler && queue && !served) {
+        snprintf(text, sizeof text, "no pool serves queue '%s', so its jobs would wait for ever", queue);
+        warn_of_schedule(app, row, text);
+    }
+    if (!schedule->paused && schedule->plan.cron.kind != CRON_REBOOT &&
+        plan_next(&schedule->plan, now, now) == WALL_NEVER)
+        warn_of_schedule(app, row, "no moment is left before its end: it does nothing any more");
+}
+
+/* An entry that is broken keeps the others from nothing, but it does not fire: that is an error. */
+static void check_schedule(json_t *app, json_t *row, const char *app_dir, const struct config *config)
+{
+    size_t payload_max = (size_t)config->payload_max;
     const char *said = json_string_value(json_object_get(row, "error"));
     const char *name = json_string_value(json_object_get(row, "name"));
     int line = (int)json_integer_value(json_object_get(row, "line"));
@@ -176,6 +208,8 @@ static void check_schedule(json_t *app, json_t *row, const char *app_dir, size_t
     if (schedule_read(&schedule, slice_of(name), slice_of(definition), payload_max, &err) != MQ_OK) {
         add_schedule_error(app, row, line, "", err.text);
     } else {
+        if (json_is_true(json_object_get(app, "sound"))) /* a handler that is broken is there all the same */
+            find_idle(app, row, &schedule, config);
         if (schedule.args_function)
             try_args(app, row, app_dir, &schedule, payload_max);
         schedule_release(&schedule);
@@ -183,12 +217,12 @@ static void check_schedule(json_t *app, json_t *row, const char *app_dir, size_t
     free(definition);
 }
 
-static void check_schedules(json_t *app, const char *app_dir, size_t payload_max)
+static void check_schedules(json_t *app, const char *app_dir, const struct config *config)
 {
     json_t *row;
     size_t i;
-    json_array_foreach(json_object_get(app, "schedules"), i, row)
-        check_schedule(app, row, app_dir, payload_max);
+    json_object_set(app, "sound", json_object_get(app, "ok"));
+    json_array_foreach(json_object_get(app, "schedules"), i, row) check_schedule(app, row, app_dir, config);
 }
 
 char *check_application(const char *app_dir)
@@ -211,7 +245,7 @@ char *check_application(const char *app_dir)
         json_array_extend(json_object_get(app, "warnings"), warnings);
         json_decref(warnings);
     }
-    check_schedules(app, app_dir, (size_t)config.payload_max);
+    check_schedules(app, app_dir, &config);
     free(text);
     text = json_dumps(app, 0);
     json_decref(faults);

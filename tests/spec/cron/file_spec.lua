@@ -164,6 +164,29 @@ describe("schedules.lua", function()
     assert.matches("^7 schedule 'odd': args", found[4])
   end)
 
+  it("is warned of if an entry would do nothing", function()
+    local files = files_with([[return {
+      { name = "typo", cron = "@hourly", type = "tikc" },
+      { name = "over", cron = "@hourly", type = "tick", ["end"] = "2020-01-01" },
+      { name = "unserved", cron = "@hourly", type = "tick", queue = "nobody" },
+      { name = "fetched", cron = "@hourly", type = "of.a.consumer", queue = "nobody" },
+      { name = "paused", cron = "@hourly", type = "tick", ["end"] = "2020-01-01", paused = true },
+      { name = "boot", cron = "@reboot", type = "tick" },
+    }]])
+    files["moonq.lua"] = "return { pools = { default = { queues = { 'default' } } } }"
+    local status, checked = support.moonq("check", support.folder(files), "--json")
+    assert.equal(0, status)
+    local found = {}
+    for _, entry in ipairs(json.decode(checked).warnings) do
+      found[#found + 1] = entry.line .. " " .. entry.message
+    end
+    table.sort(found)
+    assert.equal(3, #found)
+    assert.matches("^2 schedule 'typo': there is no handler of type 'tikc'", found[1])
+    assert.matches("^3 schedule 'over': no moment is left", found[2])
+    assert.matches("^4 schedule 'unserved': no pool serves queue 'nobody'", found[3])
+  end)
+
   it("says the line of an entry, and none if its name is computed", function()
     local server = start([[return {
       -- "mail" comes last
