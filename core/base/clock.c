@@ -98,6 +98,18 @@ char *duration_format(char *out, int64_t ms)
     return out;
 }
 
+/* To seconds from one second on, to minutes from an hour, to hours from a day and a half, to days from ten days. */
+int64_t duration_round(int64_t ms)
+{
+    static const struct {
+        int64_t from, to;
+    } steps[] = {{864000000, 86400000}, {129600000, 3600000}, {3600000, 60000}, {1000, 1000}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        if (ms >= steps[i].from)
+            return (ms + steps[i].to / 2) / steps[i].to * steps[i].to;
+    return ms;
+}
+
 /* Reads exactly `width` digits at *at and steps over them; -1 if they are not there. */
 static int digits(const char **at, const char *end, int width)
 {

@@ -32,6 +32,8 @@ enum mq_code duration_parse(int64_t *out_ms, struct slice text, struct mq_err *e
 /* The shortest exact form: 90000 is "90s", 7200000 is "2h". `out` holds DURATION_TEXT_BYTES. */
 #define DURATION_TEXT_BYTES 32
 char *duration_format(char *out, int64_t ms);
+/* No finer than a person wants to hear: 9650 is 10000, 3599983 is an hour. For texts, never for deadlines. */
+int64_t duration_round(int64_t ms);
 
 /*
  * Reads unix milliseconds (1767225600000) or ISO 8601 with a zone (2026-01-01T00:00:00Z, ...00.250+05:30;

@@ -24,7 +24,7 @@ static struct gate *gate_of_state(struct gate *at, const struct op_get *job, wal
     char when[TIME_TEXT_BYTES], left[DURATION_TEXT_BYTES], id[JOB_ID_TEXT_BYTES];
     switch (status->state) {
     case JOB_RUNNING:
-        duration_format(left, status->deadline - now);
+        duration_format(left, duration_round(status->deadline > now ? status->deadline - now : 0));
         return gate(at, "state", false, "it runs: attempt %u, held by '%.*s', lease ends in %s%s",
                     status->attempt, SLICE_ARG(status->holder), left,
                     status->cancelling ? "; it was asked to stop" : "");
@@ -38,7 +38,7 @@ static struct gate *gate_of_state(struct gate *at, const struct op_get *job, wal
         return gate(at, "state", false, "it waits for other jobs");
     case JOB_SCHEDULED:
     case JOB_RETRYING:
-        duration_format(left, status->due_at - now);
+        duration_format(left, duration_round(status->due_at - now));
         return gate(at, "due", status->due_at <= now, "%s at %s%s%s%s",
                     status->state == JOB_RETRYING ? "its next attempt is due" : "it is scheduled",
                     time_format(when, status->due_at), status->due_at > now ? ", in " : "",

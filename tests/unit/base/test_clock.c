@@ -63,6 +63,29 @@ static void a_duration_is_one_number_and_one_unit(void **state)
     }
 }
 
+static void a_duration_is_said_no_finer_than_people_care(void **state)
+{
+    static const struct row rows[] = {
+        {"0s", 0},
+        {"999ms", 999},
+        {"10s", 9650},
+        {"1h", 3599983},
+        {"59s", 59499},
+        {"61s", 60501},
+        {"9m", 540000},
+        {"62m", 3723456},
+        {"36h", 129599999},
+        {"11d", 950000000},
+        {"20d", 20 * 86400000LL + 7},
+        {"36525d", CENTURY_MS - 1},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[DURATION_TEXT_BYTES];
+        assert_string_equal(duration_format(text, duration_round(rows[i].ms)), rows[i].text);
+    }
+}
+
 static const struct row formats[] = {
     {"0s", 0},      {"1ms", 1},      {"999ms", 999},     {"1s", 1000},      {"90s", 90000},
     {"2m", 120000}, {"2h", 7200000}, {"36h", 129600000}, {"3d", 259200000}, {"1001ms", 1001},
@@ -201,6 +224,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_duration_is_one_number_and_one_unit),
         cmocka_unit_test(a_duration_is_written_in_its_shortest_exact_form),
+        cmocka_unit_test(a_duration_is_said_no_finer_than_people_care),
         cmocka_unit_test(a_time_is_a_number_or_iso_8601_with_a_zone),
         cmocka_unit_test(what_is_formatted_is_parsed_back),
         cmocka_unit_test(a_year_is_written_with_four_digits),
