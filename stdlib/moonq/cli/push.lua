@@ -135,6 +135,16 @@ local function show_end(args, answer)
   return answer.state == "succeeded" and 0 or DID_NOT_SUCCEED
 end
 
+local NOBODY = "0000000000001" -- no clock ever makes this id
+
+-- The server judges the time to wait while there is no job yet: who reads that it is wrong must not have pushed one.
+local function check_wait(args, queue)
+  local _, err = pcall(queue.wait, queue, NOBODY, args.wait)
+  if err.code ~= "NOTFOUND" then
+    error(err, 0)
+  end
+end
+
 local function push(args)
   if not args.type and not args.lines then
     usage("which type? moonq push email.send '{\"to\": \"ana@example.org\"}'")
@@ -143,6 +153,9 @@ local function push(args)
   local queue = args.connect()
   if args.lines then
     return push_lines(args, queue)
+  end
+  if args.wait then
+    check_wait(args, queue)
   end
   local opts = options_of(args)
   opts.payload = payload

@@ -56,6 +56,15 @@ describe("the command line", function()
       assert.same({ a = { 1, 2 } }, json.decode(out))
     end)
 
+    it("pushes nothing if the time to wait is wrong", function()
+      for _, wrong in ipairs({ "0s", "2h", "soon" }) do
+        local status, _, err = moonq("push", "echo", "{}", "--queue", "hasty", "--wait", wrong)
+        assert.equal(2, status)
+        assert.matches("BADARG", err)
+      end
+      assert.equal(0, #server.client:jobs({ queue = "hasty" }).jobs)
+    end)
+
     it("says by its exit status that the job failed", function()
       local status, out = moonq("push", "broken", '{"what":"this"}', "--wait", "10s")
       assert.equal(6, status)
