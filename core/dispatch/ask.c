@@ -2,18 +2,32 @@
 
 #define ASK_BYTES_MAX (4 << 20) /* of payloads in one answer: memory stays bounded, whatever the jobs' size */
 
-/* Spreads the jobs asked for over the queues, in their order, so that nobody else asks for the same ones. */
-static void charge(struct ask *ask, struct hint **queues, unsigned queue_count, unsigned max)
+/* So many more are asked of this queue; nobody else asks for the same ones. */
+static unsigned charge(struct ask *ask, unsigned i, uint64_t most)
 {
-    for (unsigned i = 0; i < queue_count && max; i++) {
-        uint64_t expected = hint_expected(queues[i]);
-        unsigned jobs = expected < max ? (unsigned)expected : max;
-        if (jobs == 0)
-            continue;
-        queues[i]->asked += jobs;
-        ask->charged[ask->charged_count++] = (struct charge){queues[i], jobs};
-        max -= jobs;
+    struct charge *charge = &ask->charged[i];
+    uint64_t expected = hint_expected(charge->hint);
+    unsigned jobs = (unsigned)(expected < most ? expected : most);
+    charge->hint->asked += jobs;
+    charge->jobs += jobs;
+    return jobs;
+}
+
+/*
+ * Spreads the jobs asked for over the queues, by weight; what some cannot give comes from the others, in their order.
+ * Without weights it is all in their order.
+ */
+static void spread(struct ask *ask, const struct asked *queues, unsigned max)
+{
+    uint64_t weights = 0;
+    for (unsigned i = 0; i < ask->charged_count; i++)
+        weights += queues[i].weight;
+    for (unsigned i = 0; i < ask->charged_count && weights; i++) {
+        max -= charge(ask, i, (max * (uint64_t)queues[i].weight + weights - 1) / weights);
+        weights -= queues[i].weight;
     }
+    for (unsigned i = 0; i < ask->charged_count && max; i++)
+        max -= charge(ask, i, max);
 }
 
 static void discharge(struct ask *ask)
@@ -44,22 +58,30 @@ static void ask_done(struct store_op *op)
     free(ask);
 }
 
-struct ask *ask_start(struct dispatch *d, struct hint **queues, unsigned queue_count, unsigned max)
+struct ask *ask_start(struct dispatch *d, const struct asked *queues, unsigned queue_count, unsigned max)
 {
     size_t names_at = (sizeof(struct ask) + 15) & ~(size_t)15;
     size_t charges_at = names_at + queue_count * sizeof(struct slice);
-    char *block = mq_calloc(1, charges_at + queue_count * sizeof(struct charge));
+    size_t shares_at = charges_at + queue_count * sizeof(struct charge);
+    char *block = mq_calloc(1, shares_at + queue_count * sizeof(unsigned));
     struct ask *ask = (struct ask *)(void *)block;
     struct slice *names = (struct slice *)(void *)(block + names_at);
+    unsigned *shares = (unsigned *)(void *)(block + shares_at);
     ask->charged = (struct charge *)(void *)(block + charges_at);
     ask->d = d;
+    ask->charged_count = queue_count;
+    for (unsigned i = 0; i < queue_count; i++) {
+        names[i] = queues[i].hint->news.name;
+        ask->charged[i].hint = queues[i].hint;
+    }
+    spread(ask, queues, max);
     for (unsigned i = 0; i < queue_count; i++)
-        names[i] = queues[i]->news.name;
-    charge(ask, queues, queue_count, max);
+        shares[i] = ask->charged[i].jobs;
     store_op_init(&ask->lease.op, STORE_LEASE, d->wall);
     ask->lease.op.done = ask_done;
     ask->lease.queues = names;
     ask->lease.queue_count = queue_count;
+    ask->lease.shares = queue_count && queues->weight ? shares : NULL;
     ask->lease.max = max;
     ask->lease.bytes_max = ASK_BYTES_MAX;
     ask->lease.hold_max = d->settings.sweep_limit;

@@ -20,8 +20,8 @@ static void answer_none(struct dispatch *d, struct fetch *fetch)
    asked about, and costs no memory, whatever names a client invents. */
 static void ask_for(struct dispatch *d, struct fetch *fetch, bool only_expected)
 {
-    struct hint *few[16],
-        **queues = fetch->queue_count > 16 ? mq_alloc(fetch->queue_count * sizeof *queues) : few;
+    struct asked few[16],
+        *queues = fetch->queue_count > 16 ? mq_alloc(fetch->queue_count * sizeof *queues) : few;
     uint64_t expected = 0;
     unsigned known = 0;
     for (unsigned i = 0; i < fetch->queue_count; i++) {
@@ -29,7 +29,7 @@ static void ask_for(struct dispatch *d, struct fetch *fetch, bool only_expected)
         if (!hint)
             continue;
         unserved_fetched(d, hint);
-        queues[known++] = hint;
+        queues[known++] = (struct asked){hint, 0};
         expected += hint_expected_by_client(hint);
     }
     if (expected || (known && !only_expected)) {

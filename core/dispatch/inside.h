@@ -76,8 +76,13 @@ struct ask {
         unsigned jobs;
     } * charged;
 };
+/* A queue to ask. With a weight it gives that share of the jobs, without it all that it has. */
+struct asked {
+    struct hint *hint;
+    unsigned weight; /* 0: none, and so for all queues of this lease */
+};
 /* Asks for up to `max` jobs out of these queues. Answers through worker_got or fetch_got. */
-struct ask *ask_start(struct dispatch *d, struct hint **queues, unsigned queue_count, unsigned max);
+struct ask *ask_start(struct dispatch *d, const struct asked *queues, unsigned queue_count, unsigned max);
 /* Whoever asked is gone: what comes is given back. */
 void ask_disown(struct ask *ask);
 /* A lease is under way that was asked for by the clock of before a jump. */
@@ -106,7 +111,7 @@ void pools_free(struct dispatch *d);
  * The queues to ask, first to last, into `out` (room for ASK_QUEUES_MAX); only those with something to expect.
  * Pure but for the turns of the weighted order.
  */
-unsigned pool_order_queues(struct dispatch *d, struct pool *pool, struct hint **out, uint64_t *expected);
+unsigned pool_order_queues(struct dispatch *d, struct pool *pool, struct asked *out, uint64_t *expected);
 
 /* ---- worker.c, talk.c, watch.c -------------------------------------------------------------------------------------- */
 

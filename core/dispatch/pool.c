@@ -46,7 +46,7 @@ bool pool_serves(struct dispatch *d, const struct pool *pool, struct slice queue
 
 /* A queue to ask, and what decides its place. */
 struct candidate {
-    struct hint *hint;
+    struct asked asked;
     int64_t rank; /* greater goes first */
 };
 
@@ -56,12 +56,9 @@ static int by_rank(const void *a, const void *b)
     if (x->rank != y->rank)
         return x->rank < y->rank ? 1 : -1;
     /* of equal rank: by name, so that the order is the same in every run */
-    size_t len =
-        x->hint->news.name.len < y->hint->news.name.len ? x->hint->news.name.len : y->hint->news.name.len;
-    int order = memcmp(x->hint->news.name.at, y->hint->news.name.at, len);
-    return order ? order
-                 : (x->hint->news.name.len > y->hint->news.name.len) -
-                       (x->hint->news.name.len < y->hint->news.name.len);
+    struct slice left = x->asked.hint->news.name, right = y->asked.hint->news.name;
+    int order = memcmp(left.at, right.at, left.len < right.len ? left.len : right.len);
+    return order ? order : (left.len > right.len) - (left.len < right.len);
 }
 
 /* Smooth weighted round robin: each gains its weight, the first pays for all. Over a while each is first as often
@@ -72,12 +69,13 @@ static int64_t weighted_rank(struct hint *hint, unsigned weight)
     return hint->turn;
 }
 
-unsigned pool_order_queues(struct dispatch *d, struct pool *pool, struct hint **out, uint64_t *expected)
+unsigned pool_order_queues(struct dispatch *d, struct pool *pool, struct asked *out, uint64_t *expected)
 {
     struct candidate few[16], *found = few;
     unsigned count = 0, most = hints_trim(d);
     int64_t weights = 0;
     struct hint *hint;
+    bool strict = pool->settings.order == POOL_STRICT;
     *expected = 0;
     if (most > 16)
         found = mq_alloc(most * sizeof *found);
@@ -88,18 +86,17 @@ unsigned pool_order_queues(struct dispatch *d, struct pool *pool, struct hint **
             continue;
         *expected += there;
         weights += row->weight;
-        int64_t rank = pool->settings.order == POOL_STRICT ? -(row - pool->settings.queues)
-                                                           : weighted_rank(hint, row->weight);
-        found[count++] = (struct candidate){hint, rank};
+        found[count++] = strict ? (struct candidate){{hint, 0}, -(row - pool->settings.queues)}
+                                : (struct candidate){{hint, row->weight}, weighted_rank(hint, row->weight)};
     }
     if (count > 1)
         qsort(found, count, sizeof *found, by_rank);
-    if (count && pool->settings.order == POOL_WEIGHTED)
-        found[0].hint->turn -= weights;
+    if (count && !strict)
+        found[0].asked.hint->turn -= weights;
     if (count > ASK_QUEUES_MAX)
         count = ASK_QUEUES_MAX;
     for (unsigned i = 0; i < count; i++)
-        out[i] = found[i].hint;
+        out[i] = found[i].asked;
     if (found != few)
         free(found);
     return count;
@@ -121,7 +118,7 @@ static struct worker *roomiest(struct pool *pool, unsigned *able)
     return best;
 }
 
-static void pool_ask(struct dispatch *d, struct worker *worker, struct hint **queues, unsigned count,
+static void pool_ask(struct dispatch *d, struct worker *worker, const struct asked *queues, unsigned count,
                      unsigned jobs)
 {
     struct ask *ask = ask_start(d, queues, count, jobs);
@@ -134,13 +131,13 @@ static void pool_ask(struct dispatch *d, struct worker *worker, struct hint **qu
 }
 
 /* Queues that the pool serves, whatever the hints say. */
-static unsigned all_queues(struct dispatch *d, struct pool *pool, struct hint **out)
+static unsigned all_queues(struct dispatch *d, struct pool *pool, struct asked *out)
 {
     unsigned count = 0;
     struct hint *hint;
     for (hint = d->hints; hint && count < ASK_QUEUES_MAX; hint = hint->hh.next)
         if (!hint->news.paused && pool_serves(d, pool, hint->news.name))
-            out[count++] = hint;
+            out[count++] = (struct asked){hint, 0};
     return count;
 }
 
@@ -193,7 +190,7 @@ static void watch_idle(struct dispatch *d, struct pool *pool, mono_ms now)
         pool->took_at = now; /* there was nothing to take, or nobody to take it */
 }
 
-static void pool_tick(struct dispatch *d, struct pool *pool, struct hint **queues, bool probe, mono_ms now)
+static void pool_tick(struct dispatch *d, struct pool *pool, struct asked *queues, bool probe, mono_ms now)
 {
     unsigned able;
     watch_idle(d, pool, now);
@@ -225,7 +222,7 @@ void pools_tick(struct dispatch *d, mono_ms now)
         d->detected_at = now;
         unserved_tick(d);
     }
-    struct hint *queues[ASK_QUEUES_MAX];
+    struct asked queues[ASK_QUEUES_MAX];
     DL_FOREACH (d->pools, pool)
         if (pool->named)
             pool_tick(d, pool, queues, probe, now);

@@ -167,15 +167,17 @@ struct leased_job {
 };
 
 /*
- * Hands out up to `max` ready jobs, from the queues in the order given: all of the first before the second.
- * Within a queue by priority, then by id. Paused queues are passed over, and so are parked jobs if
- * `by_worker`. Jobs of a paused type that stand before others are set aside (held), `hold_max` of them at most:
- * then the answer ends early, with `more`. Jobs past their expires_at become expired instead (their ids are in `expired`).
- * Finding none is MQ_OK with count 0.
+ * Hands out up to `max` ready jobs. Without `shares` from the queues in the order given: all of the first before the
+ * second; within a queue by priority, then by id. With them, from all the queues together by priority, then by id, and
+ * from the n-th no more than shares[n]; if that was not enough, from all once more, now as without. No queue may then be
+ * named twice. Paused queues are passed over, and so are parked jobs if `by_worker`. Jobs of a paused type that stand
+ * before others are set aside (held), `hold_max` of them at most: then the answer ends early, with `more`. Jobs past
+ * their expires_at become expired instead (their ids are in `expired`). Finding none is MQ_OK with count 0.
  */
 struct op_lease {
     struct store_op op;
     const struct slice *queues;
+    const unsigned *shares; /* of each queue; or NULL */
     unsigned queue_count;
     unsigned max;
     size_t bytes_max;  /* stops behind the job that reaches it; 0: no limit */

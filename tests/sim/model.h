@@ -15,8 +15,9 @@
 #include <stdarg.h>
 #include "store/store.h"
 
-#define MODEL_TEXT  32
-#define MODEL_BEGIN 1800000000000 /* the wall clock, when a history begins: 2027-01-15T08:00:00Z */
+#define MODEL_TEXT   32
+#define MODEL_QUEUES 8             /* of one lease */
+#define MODEL_BEGIN  1800000000000 /* the wall clock, when a history begins: 2027-01-15T08:00:00Z */
 
 struct model_job {
     job_id id;

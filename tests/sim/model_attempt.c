@@ -211,42 +211,88 @@ static void hand_out(struct model *m, const struct op_lease *op, struct model_jo
     m->last_token = job->token = got->token;
 }
 
+/* A lease as far as it has come. */
+struct leasing {
+    struct model *m;
+    const struct op_lease *op;
+    unsigned count, expired, held;
+    bool more;
+};
+
+static bool is_complete(const struct leasing *leasing)
+{
+    return leasing->count >= leasing->op->max || leasing->more;
+}
+
+/* The job is first: it is handed out (true), set aside, or found to be too late. */
+static bool give(struct leasing *leasing, struct model_job *job)
+{
+    struct model *m = leasing->m;
+    const struct op_lease *op = leasing->op;
+    uint32_t pause = model_pause_of(m, job->type, op->op.now);
+    if (is_expired(job, op->op.now)) {
+        if (leasing->expired >= op->expired_count || op->expired[leasing->expired] != job->id)
+            model_wrong(m, "the lease had to expire job %s and did not say so", job->name);
+        leasing->expired++;
+        finish(m, job, JOB_EXPIRED, op->op.now);
+        return false;
+    }
+    if (pause) {
+        job->held = pause;
+        job->parked = false;
+        follow_key(m, job, job->since);
+        leasing->more = ++leasing->held == op->hold_max;
+        return false;
+    }
+    hand_out(m, op, job, leasing->count++);
+    return true;
+}
+
+static struct model_job *first_of_queue(struct leasing *leasing, unsigned i)
+{
+    char name[MODEL_TEXT];
+    struct lease_want want = {text_of(name, leasing->op->queues[i]), leasing->op->by_worker};
+    const struct model_queue *queue = model_queue(leasing->m, name);
+    return queue && !queue->paused ? model_first(leasing->m, &want, may_have, goes_first) : NULL;
+}
+
+/* All queues that have not given their share, together: who goes first is next, whatever its queue. */
+static void give_shares(struct leasing *leasing)
+{
+    const struct op_lease *op = leasing->op;
+    unsigned given[MODEL_QUEUES] = {0};
+    while (!is_complete(leasing)) {
+        struct model_job *next = NULL;
+        unsigned from = 0;
+        for (unsigned i = 0; i < op->queue_count; i++) {
+            struct model_job *job = given[i] < op->shares[i] ? first_of_queue(leasing, i) : NULL;
+            if (job && (!next || goes_first(job, next))) {
+                next = job;
+                from = i;
+            }
+        }
+        if (!next)
+            return;
+        given[from] += give(leasing, next);
+    }
+}
+
 enum mq_code apply_lease(struct model *m, const struct store_op *head)
 {
     const struct op_lease *op = (const struct op_lease *)head;
-    unsigned count = 0, expired = 0, held = 0;
-    bool more = false;
-    for (unsigned i = 0; i < op->queue_count; i++) {
-        char name[MODEL_TEXT];
-        struct lease_want want = {text_of(name, op->queues[i]), op->by_worker};
-        const struct model_queue *queue = model_queue(m, name);
-        struct model_job *job;
-        while (queue && !queue->paused && count < op->max && !more &&
-               (job = model_first(m, &want, may_have, goes_first))) {
-            uint32_t pause = model_pause_of(m, job->type, head->now);
-            if (!is_expired(job, head->now) && pause) {
-                job->held = pause;
-                job->parked = false;
-                follow_key(m, job, job->since);
-                more = ++held == op->hold_max;
-                continue;
-            }
-            if (!is_expired(job, head->now)) {
-                hand_out(m, op, job, count++);
-                continue;
-            }
-            if (expired >= op->expired_count || op->expired[expired] != job->id)
-                model_wrong(m, "the lease had to expire job %s and did not say so", job->name);
-            expired++;
-            finish(m, job, JOB_EXPIRED, head->now);
-        }
-    }
-    if (count != op->count || expired != op->expired_count)
+    struct leasing leasing = {.m = m, .op = op};
+    struct model_job *job;
+    if (op->shares)
+        give_shares(&leasing);
+    for (unsigned i = 0; i < op->queue_count; i++)
+        while (!is_complete(&leasing) && (job = first_of_queue(&leasing, i)))
+            give(&leasing, job);
+    if (leasing.count != op->count || leasing.expired != op->expired_count)
         model_wrong(m, "the lease handed out %u and expired %u; it had to be %u and %u", op->count,
-                    op->expired_count, count, expired);
-    if (held != op->held || more != op->more)
-        model_wrong(m, "the lease set %u jobs aside, more %d; it had to be %u, %d", op->held, op->more, held,
-                    more);
+                    op->expired_count, leasing.count, leasing.expired);
+    if (leasing.held != op->held || leasing.more != op->more)
+        model_wrong(m, "the lease set %u jobs aside, more %d; it had to be %u, %d", op->held, op->more,
+                    leasing.held, leasing.more);
     return MQ_OK;
 }
 

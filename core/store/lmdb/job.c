@@ -97,13 +97,18 @@ void job_index(struct machine *m, job_id id, const struct job_status *status)
     }
 }
 
-void job_unindex(struct machine *m, job_id id, const struct job_status *status)
+static void remove_entries(struct machine *m, job_id id, const struct job_status *status, unsigned first)
 {
     struct entries entries;
     entries_of(&entries, id, status);
-    for (unsigned i = 0; i < entries.count; i++)
+    for (unsigned i = first; i < entries.count; i++)
         if (txn_remove(m, entries.db[i], &entries.key[i]))
             count_aside(m, entries.db[i], status->queue_no, -1);
+}
+
+void job_unindex(struct machine *m, job_id id, const struct job_status *status)
+{
+    remove_entries(m, id, status, 0);
 }
 
 /* A slice of LMDB's page moves when the page does. */
@@ -225,6 +230,12 @@ void job_leave_unstarted(struct machine *m, struct job *job)
     job_unindex(m, job->id, &job->status);
     queue_count(m, job->queue, job->status.state, -1);
     kept_count(m, job->id, job->status.state, -1);
+}
+
+void job_leave_ready(struct machine *m, struct job *job)
+{
+    remove_entries(m, job->id, &job->status, 1);
+    queue_count(m, job->queue, JOB_READY, -1);
 }
 
 void job_leave(struct machine *m, struct job *job)

@@ -1,6 +1,7 @@
 /*
  * The hand-over: merges what the ready index holds of a queue, what is parked (for clients), and what this very
- * batch pushed, by (priority, id).
+ * batch pushed, by (priority, id); with shares, those of all queues together. Jobs of one age then come one after
+ * the other, whatever their queues, and their records are neighbours: here, and when they are acknowledged.
  */
 #include "store/lmdb/machine.h"
 
@@ -30,9 +31,17 @@ static void set_running(struct machine *m, struct op_lease *op, struct job_statu
     status->progress = -1;
 }
 
-static void add_answer(struct op_lease *op, job_id id, const struct job_status *status, size_t record_at,
-                       size_t record_len)
+/* Answers' arrays are the machine's until they are complete: this one, with room for one more. */
+static char *room_for(struct buf *array, unsigned count, size_t each)
 {
+    buf_clear(array);
+    return buf_room(array, (count + 1) * each);
+}
+
+static void add_answer(struct machine *m, struct op_lease *op, job_id id, const struct job_status *status,
+                       size_t record_at, size_t record_len)
+{
+    op->jobs = (struct leased_job *)(void *)room_for(&m->leased, op->count, sizeof *op->jobs);
     op->jobs[op->count++] = (struct leased_job){
         .id = id,
         .token = status->token,
@@ -43,6 +52,14 @@ static void add_answer(struct op_lease *op, job_id id, const struct job_status *
         .late_ms = status->late_ms,
         .record = {(const char *)record_at, record_len},
     };
+}
+
+static void expire(struct machine *m, struct op_lease *op, struct job *job, const struct job_spec *spec)
+{
+    job_names_add(m, &op->op, spec);
+    job_finish(m, job, STEP_EXPIRE, spec->keep_ms, op->op.now);
+    op->expired = (job_id *)(void *)room_for(&m->expired, op->expired_count, sizeof *op->expired);
+    op->expired[op->expired_count++] = job->id;
 }
 
 /* A job whose type is paused is set aside. */
@@ -67,26 +84,21 @@ static void hand_fresh(struct machine *m, struct op_lease *op, struct fresh *fre
     queue_count(m, queue, JOB_READY, -1);
     set_running(m, op, &fresh->status, fresh->spec->lease_ms);
     queue_count(m, queue, JOB_RUNNING, +1);
-    add_answer(op, fresh->id, &fresh->status, at, len);
+    add_answer(m, op, fresh->id, &fresh->status, at, len);
 }
 
 static void expire_fresh(struct machine *m, struct op_lease *op, struct fresh *fresh)
 {
     job_id id = fresh->id;
     struct job job;
-    fresh_settle(m); /* rare: pushed and expired in one batch. From now on it is like any other */
-    if (job_find(m, &job, id, NULL) != MQ_OK)
-        return;
     struct job_spec spec;
-    if (job_spec(m, &job, &spec, NULL) != MQ_OK)
-        return;
-    job_names_add(m, &op->op, &spec);
-    job_finish(m, &job, STEP_EXPIRE, spec.keep_ms, op->op.now);
-    op->expired[op->expired_count++] = id;
+    fresh_settle(m); /* rare: pushed and expired in one batch. From now on it is like any other */
+    if (job_find(m, &job, id, NULL) == MQ_OK && job_spec(m, &job, &spec, NULL) == MQ_OK)
+        expire(m, op, &job, &spec);
 }
 
 /* One job of an index; nothing is handed out if its record turns out to be damaged. */
-static void hand_indexed(struct machine *m, struct op_lease *op, enum db db, const struct place *place)
+static void hand_indexed(struct machine *m, struct op_lease *op, enum db db, struct place *place)
 {
     struct job job;
     struct job_spec spec;
@@ -100,9 +112,7 @@ static void hand_indexed(struct machine *m, struct op_lease *op, enum db db, con
     if (job_spec(m, &job, &spec, NULL) != MQ_OK)
         return;
     if (is_expired(&job.status, op->op.now)) {
-        job_names_add(m, &op->op, &spec);
-        job_finish(m, &job, STEP_EXPIRE, spec.keep_ms, op->op.now);
-        op->expired[op->expired_count++] = job.id;
+        expire(m, op, &job, &spec);
         return;
     }
     const struct paused_type *paused = pause_of_type(m, spec.type, op->op.now);
@@ -113,34 +123,59 @@ static void hand_indexed(struct machine *m, struct op_lease *op, enum db db, con
     }
     size_t at = buf_len(&op->op.memory), len = m->spec_bytes.len;
     buf_add_slice(&op->op.memory, m->spec_bytes);
-    job_leave(m, &job);
+    if (db == DB_READY) {
+        job_leave_ready(m, &job);
+        place->taken = true;
+    } else {
+        job_leave(m, &job);
+    }
     set_running(m, op, &job.status, spec.lease_ms);
     job_enter(m, &job);
-    add_answer(op, job.id, &job.status, at, len);
+    add_answer(m, op, job.id, &job.status, at, len);
 }
 
-/* Positions [from, until) of m->places hold one index' ready jobs of a queue. */
+/* The entries of what was handed out; in their order, so that neighbours in a page go together. */
+static void remove_taken(struct machine *m)
+{
+    for (unsigned i = 0; i < m->place_count; i++)
+        if (m->places[i].taken)
+            txn_remove(m, DB_READY, &m->places[i].key);
+    places_clear(m);
+}
+
+/* Positions [at, until) of m->places hold one index' ready jobs of a queue, as far as they were gathered. */
 struct source {
     enum db db;
     unsigned at, until;
+    bool more; /* behind the last one gathered there may be others */
 };
 
-static void gather(struct machine *m, struct source *source, enum db db, uint32_t queue_no, unsigned max)
+static void gather(struct machine *m, struct source *source, struct key *from, unsigned max)
 {
-    struct key key;
     struct slice found;
-    *source = (struct source){db, m->place_count, m->place_count};
-    key_of_ready(&key, queue_no, 0, 0);
-    for (bool more = txn_seek(m, db, &key, &found, NULL); more && max--;
-         more = txn_next(m, db, &found, NULL)) {
+    uint32_t queue_no = be32_get(from->at);
+    source->at = m->place_count;
+    for (bool more = txn_seek(m, source->db, from, &found, NULL); more && max;
+         more = txn_next(m, source->db, &found, NULL), max--) {
         if (found.len != READY_KEY_BYTES || be32_get(found.at) != queue_no)
             break;
         struct place *place = places_add(m);
         place->key.len = found.len;
         memcpy(place->key.at, found.at, found.len);
-        place->id = key_id(db, found);
+        place->id = key_id(source->db, found);
+        place->taken = false;
     }
     source->until = m->place_count;
+    source->more = max == 0;
+}
+
+/* Some that were gathered had expired or were damaged: others take their turn. */
+static void gather_more(struct machine *m, struct source *source, unsigned max)
+{
+    const struct place *last = &m->places[source->until - 1];
+    struct key from;
+    key_of_ready(&from, be32_get(last->key.at), (uint8_t)last->key.at[4], last->id + 1);
+    gather(m, source, &from, max);
 }
 
 /* priority, then id, as one comparison */
@@ -150,17 +185,48 @@ static int compare(const struct place *a, uint8_t priority, job_id id)
     return own != priority ? (own < priority ? -1 : 1) : a->id < id ? -1 : a->id > id;
 }
 
-static struct source *first_of(struct machine *m, struct source *sources, unsigned count)
+/* ---- queues that give ---- */
+
+struct giver {
+    struct queue *queue;
+    unsigned left; /* so many at most */
+    struct source sources[2];
+    unsigned source_count;
+    /* what it gives next */
+    struct source *from; /* NULL: the fresh */
+    uint8_t priority;
+    job_id id;
+};
+
+static struct source *first_source(struct machine *m, struct giver *giver)
 {
     struct source *best = NULL;
-    for (unsigned i = 0; i < count; i++) {
-        if (sources[i].at == sources[i].until)
+    for (unsigned i = 0; i < giver->source_count; i++) {
+        struct source *source = &giver->sources[i];
+        if (source->at == source->until && source->more)
+            gather_more(m, source, giver->left);
+        if (source->at == source->until)
             continue;
-        const struct place *place = &m->places[sources[i].at], *than = best ? &m->places[best->at] : NULL;
+        const struct place *place = &m->places[source->at], *than = best ? &m->places[best->at] : NULL;
         if (!than || compare(place, (uint8_t)than->key.at[4], than->id) < 0)
-            best = &sources[i];
+            best = source;
     }
     return best;
+}
+
+/* What it gives next. False: it has nothing left. */
+static bool look(struct machine *m, struct giver *giver)
+{
+    const struct fresh *fresh = fresh_peek(m, giver->queue);
+    struct source *source = first_source(m, giver);
+    if (!source && !fresh)
+        return false;
+    if (source && fresh && compare(&m->places[source->at], fresh->status.priority, fresh->id) > 0)
+        source = NULL;
+    giver->from = source;
+    giver->priority = source ? (uint8_t)m->places[source->at].key.at[4] : fresh->status.priority;
+    giver->id = source ? m->places[source->at].id : fresh->id;
+    return true;
 }
 
 /* What the two indexes hold of a queue, without looking: all that is ready and not of this batch. */
@@ -171,64 +237,95 @@ static uint64_t indexed_ready(const struct queue *queue)
     return ready > aside ? ready - aside : 0;
 }
 
-/* The answers' arrays grow with what is found, not with what was asked for. */
-static unsigned room_for(const struct op_lease *op, const struct queue *queue)
+static void open_source(struct machine *m, struct giver *giver, enum db db)
 {
-    uint64_t ready = queue->body.counts.in_state[JOB_READY];
-    unsigned want = op->max - op->count;
-    return ready < want ? (unsigned)ready : want;
+    struct source *source = &giver->sources[giver->source_count++];
+    uint64_t there = indexed_ready(giver->queue);
+    struct key from;
+    source->db = db;
+    key_of_ready(&from, giver->queue->no, 0, 0);
+    gather(m, source, &from, there < giver->left ? (unsigned)there : giver->left);
 }
 
-/* The arrays are the machine's until the answer is complete. */
-static void make_room(struct machine *m, struct op_lease *op, unsigned more)
+static void open_sources(struct machine *m, struct giver *giver, bool by_worker)
 {
-    size_t jobs = (op->count + more) * sizeof *op->jobs,
-           expired = (op->expired_count + more) * sizeof *op->expired;
-    buf_clear(&m->leased);
-    buf_clear(&m->expired);
-    op->jobs = (struct leased_job *)buf_room(&m->leased, jobs);
-    op->expired = (job_id *)buf_room(&m->expired, expired);
+    giver->source_count = 0;
+    if (!indexed_ready(giver->queue))
+        return;
+    open_source(m, giver, DB_READY);
+    if (!by_worker)
+        open_source(m, giver, DB_PARKED);
+}
+
+/* Its next job, to a worker or aside. False: the indexes have changed, who is next must be found anew. */
+static bool give(struct machine *m, struct op_lease *op, struct giver *giver)
+{
+    size_t unblocked = buf_len(&m->unblocked);
+    unsigned fresh_count = m->fresh_count, count = op->count;
+    struct source *from = giver->from;
+    struct fresh *fresh = fresh_peek(m, giver->queue);
+    if (from) {
+        hand_indexed(m, op, from->db, &m->places[from->at++]);
+    } else if (fresh && is_expired(&fresh->status, op->op.now)) {
+        expire_fresh(m, op, fresh);
+    } else if (fresh) {
+        fresh_take(m, giver->queue);
+        hand_fresh(m, op, fresh);
+    }
+    giver->left -= op->count - count;
+    /* who waited behind one that expired may be next; the fresh may be in the index now */
+    return buf_len(&m->unblocked) == unblocked && m->fresh_count == fresh_count;
 }
 
 /* A few huge payloads are enough for one answer: what is asked for in jobs is held in memory in bytes. */
-static bool is_heavy(const struct op_lease *op)
+static bool is_full(const struct op_lease *op)
 {
-    return op->bytes_max && buf_len(&op->op.memory) >= op->bytes_max;
+    return op->count >= op->max || op->more || (op->bytes_max && buf_len(&op->op.memory) >= op->bytes_max);
 }
 
-static bool lease_round(struct machine *m, struct op_lease *op, struct queue *queue)
+static bool gives_before(const struct giver *a, const struct giver *b)
 {
-    struct source sources[2];
-    unsigned source_count = 0, want = room_for(op, queue), looked = 0;
-    if (!want)
-        return false;
+    return a->priority != b->priority ? a->priority < b->priority : a->id < b->id;
+}
+
+/* The heap's first is who gives next; at `at` may be one who is too far up. */
+static void sink(struct giver **heap, unsigned count, unsigned at)
+{
+    for (unsigned child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && gives_before(heap[child + 1], heap[child]))
+            child++;
+        if (!gives_before(heap[child], heap[at]))
+            return;
+        struct giver *up = heap[child];
+        heap[child] = heap[at];
+        heap[at] = up;
+    }
+}
+
+/* All together, by priority, then by id. True: once more. */
+static bool give_round(struct machine *m, struct op_lease *op, struct giver *givers, unsigned count)
+{
+    struct giver **heap = (struct giver **)(void *)(givers + count);
+    unsigned giving = 0;
+    bool again = false;
     places_clear(m);
-    if (indexed_ready(queue)) {
-        gather(m, &sources[source_count++], DB_READY, queue->no, want);
-        if (!op->by_worker)
-            gather(m, &sources[source_count++], DB_PARKED, queue->no, want);
+    for (unsigned i = 0; i < count; i++) {
+        if (!givers[i].left)
+            continue;
+        open_sources(m, &givers[i], op->by_worker);
+        if (look(m, &givers[i]))
+            heap[giving++] = &givers[i];
     }
-    make_room(m, op, want);
-    for (; looked < want && !is_heavy(op) && !op->more; looked++) {
-        struct source *source = first_of(m, sources, source_count);
-        struct fresh *fresh = fresh_peek(m, queue);
-        if (source && (!fresh || compare(&m->places[source->at], fresh->status.priority, fresh->id) < 0)) {
-            size_t unblocked = buf_len(&m->unblocked);
-            hand_indexed(m, op, source->db, &m->places[source->at++]);
-            if (buf_len(&m->unblocked) != unblocked)
-                return true; /* one expired, and who waited behind it may be next: look again */
-        } else if (fresh && is_expired(&fresh->status, op->op.now)) {
-            expire_fresh(m, op, fresh);
-            return true; /* the fresh are in the index now: look there again */
-        } else if (fresh) {
-            fresh_take(m, queue);
-            hand_fresh(m, op, fresh);
-        } else {
-            break;
-        }
+    for (unsigned i = giving / 2; i-- > 0;)
+        sink(heap, giving, i);
+    while (giving && !again && !is_full(op)) {
+        again = !give(m, op, heap[0]);
+        if (!again && (!heap[0]->left || !look(m, heap[0])))
+            heap[0] = heap[--giving];
+        sink(heap, giving, 0);
     }
-    /* some were expired or damaged: others may wait behind them */
-    return looked == want && op->count < op->max && !op->more;
+    remove_taken(m);
+    return again && !is_full(op);
 }
 
 /* Arrays become part of the answer's memory, offsets become pointers. */
@@ -253,17 +350,40 @@ static void finish_answer(struct op_lease *op, struct slice names)
     op->expired_names = (struct slice){at + jobs_bytes + expired_bytes, names.len};
 }
 
+/* Adds the queue to those that give, if it may and has something. */
+static unsigned add_giver(struct machine *m, struct op_lease *op, struct giver *giver, unsigned i,
+                          bool shared)
+{
+    struct queue *queue = queue_find(m, op->queues[i]);
+    unsigned most = op->max - op->count;
+    if (!queue || queue->body.paused || !queue->body.counts.in_state[JOB_READY])
+        return 0;
+    *giver = (struct giver){.queue = queue, .left = shared && op->shares[i] < most ? op->shares[i] : most};
+    return 1;
+}
+
+static struct giver *room_for_givers(struct machine *m, unsigned count)
+{
+    buf_clear(&m->givers);
+    return (struct giver *)(void *)buf_room(&m->givers,
+                                            count * (sizeof(struct giver) + sizeof(struct giver *)));
+}
+
 void lease_run(struct machine *m, struct store_op *head)
 {
     struct op_lease *op = (struct op_lease *)head;
+    struct giver *givers = room_for_givers(m, op->queue_count + 1);
+    unsigned count = 0;
     op->count = op->expired_count = op->held = 0;
     op->more = false;
     buf_clear(&m->names);
-    for (unsigned i = 0; i < op->queue_count && op->count < op->max && !is_heavy(op) && !op->more; i++) {
-        struct queue *queue = queue_find(m, op->queues[i]);
-        if (!queue || queue->body.paused)
-            continue;
-        while (lease_round(m, op, queue))
+    for (unsigned i = 0; op->shares && i < op->queue_count; i++)
+        count += add_giver(m, op, &givers[count], i, true);
+    while (count && give_round(m, op, givers, count))
+        ;
+    for (unsigned i = 0; i < op->queue_count && !is_full(op); i++) {
+        count = add_giver(m, op, givers, i, false);
+        while (count && give_round(m, op, givers, count))
             ;
     }
     finish_answer(op, buf_bytes(&m->names));

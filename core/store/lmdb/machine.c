@@ -443,6 +443,7 @@ void machine_close(struct machine *m)
     buf_release(&m->record);
     buf_release(&m->touches);
     buf_release(&m->leased);
+    buf_release(&m->givers);
     buf_release(&m->names);
     buf_release(&m->expired);
     buf_release(&m->swept);

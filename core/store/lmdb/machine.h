@@ -99,6 +99,7 @@ struct job {
 struct place {
     struct key key;
     job_id id;
+    bool taken; /* of a lease: the job was handed out */
 };
 
 struct machine {
@@ -136,6 +137,7 @@ struct machine {
     struct buf swept;              /* likewise, of a sweep */
     struct buf touches;            /* answers of a bulk step that are not complete yet */
     struct buf leased, expired;    /* answers of a lease that are not complete yet */
+    struct buf givers;             /* the queues of a lease */
     struct buf names;              /* of an answer about many jobs: see store_names_next */
     struct buf aside;              /* what is moved to quarantine */
     struct buf schedule;           /* the record of the cron entry in hand */
@@ -345,6 +347,8 @@ void job_names_put(struct buf *names, const struct job_spec *spec);
 enum mq_code job_wrong(struct store_op *op, const struct job *job, const char *verb);
 /* Out of its state: index entries and counter. Then change the status, and job_enter. What ran has started. */
 void job_leave(struct machine *m, struct job *job);
+/* The same for what is ready, but for its entry in the ready index, which the caller removes. */
+void job_leave_ready(struct machine *m, struct job *job);
 /* The same for what was leased, and nobody began it. */
 void job_leave_unstarted(struct machine *m, struct job *job);
 void job_enter(struct machine *m, struct job *job);

@@ -1247,6 +1247,63 @@ static void a_queue_that_nobody_serves_is_told_of_once(void **unused)
     world_free(w);
 }
 
+static void push_to(struct world *w, const char *queue, unsigned count)
+{
+    struct push_order options;
+    order_init(&options);
+    options.queue = slice_of(queue);
+    for (unsigned i = 0; i < count; i++)
+        world_push(w, "a", &options);
+}
+
+static bool is_of_queue(struct world *w, job_id id, const char *queue)
+{
+    struct op_get got;
+    world_get(w, &got, id);
+    bool is = slice_equal(got.view.spec.queue, slice_of(queue));
+    store_op_release(&got.op);
+    return is;
+}
+
+/* What a free worker is handed of two queues that its pool comes to serve. */
+static void a_lease_gives_each_queue_of_a_weighted_pool_its_share(void **unused)
+{
+    static const struct {
+        enum pool_order order;
+        unsigned red_weight, red, blue, red_wanted, blue_wanted;
+    } rows[] = {
+        {POOL_WEIGHTED, 1, 20, 20, 4, 4},    {POOL_WEIGHTED, 3, 20, 20, 6, 2},
+        {POOL_WEIGHTED, 1, 20, 1, 7, 1}, /* what one cannot give comes from the other, */
+        {POOL_WEIGHTED, 3, 1, 20, 1, 7}, /* whatever their weights */
+        {POOL_WEIGHTED, 1000, 20, 20, 8, 0}, {POOL_STRICT, 1, 20, 20, 8, 0},
+        {POOL_STRICT, 1, 3, 20, 3, 5},
+    };
+    (void)unused;
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct world *w = world_new(1, 8);
+        struct pool_queue other = {(char *)"other", 1};
+        struct pool_queue queues[] = {{(char *)"red", rows[i].red_weight}, {(char *)"blue", 1}};
+        struct pool_settings pool = {
+            .name = (char *)"default", .workers = 1, .slots = 8, .queues = &other, .queue_count = 1};
+        struct frame_job jobs[8];
+        unsigned red = 0;
+        dispatch_set_pools(w->d, &pool, 1);
+        push_to(w, "red", rows[i].red);
+        push_to(w, "blue", rows[i].blue);
+        pool.order = rows[i].order;
+        pool.queues = queues;
+        pool.queue_count = 2;
+        dispatch_set_pools(w->d, &pool, 1);
+        world_turn(w);
+        assert_int_equal(8, world_jobs(w, 0, jobs, 8));
+        for (unsigned j = 0; j < 8; j++)
+            red += is_of_queue(w, jobs[j].id, "red");
+        assert_int_equal(rows[i].red_wanted, red);
+        assert_int_equal(rows[i].blue_wanted, 8 - red);
+        world_free(w);
+    }
+}
+
 static void a_consumer_serves_a_queue_too(void **unused)
 {
     struct world *w = world_new(1, 2);
@@ -1568,6 +1625,7 @@ int main(void)
         cmocka_unit_test(every_loop_tells_when_it_ran_and_for_how_long_it_is_late),
         cmocka_unit_test(a_sweep_without_an_answer_is_late),
         cmocka_unit_test(a_queue_that_nobody_serves_is_told_of_once),
+        cmocka_unit_test(a_lease_gives_each_queue_of_a_weighted_pool_its_share),
         cmocka_unit_test(a_consumer_serves_a_queue_too),
         cmocka_unit_test(a_job_cancelled_on_its_way_to_be_parked_has_ended),
         cmocka_unit_test(a_refused_lease_gives_no_job_to_a_worker),

@@ -144,6 +144,20 @@ static void a_draining_queue_refuses_pushes_and_runs_what_is_there(void **state)
 
 /* ---- lease ---- */
 
+/* Submits all, flushes once. */
+static void run_together(struct lab *lab, struct store_op **ops, unsigned count)
+{
+    int done = 0;
+    for (unsigned i = 0; i < count; i++) {
+        ops[i]->done = lab_done;
+        ops[i]->owner = &done;
+        store_submit(lab->store, ops[i]);
+    }
+    store_flush(lab->store);
+    while (done < (int)count)
+        store_collect(lab->store);
+}
+
 static void leases_follow_priority_then_the_order_of_pushes(void **state)
 {
     (void)state;
@@ -182,6 +196,114 @@ static void the_first_queue_comes_before_the_second(void **state)
     lab_close(lab);
 }
 
+/* Of queues that take turns; answers the number of jobs. */
+static unsigned lease_shares(struct lab *lab, const unsigned shares[3], unsigned max)
+{
+    static const struct slice queues[] = {{"a", 1}, {"b", 1}, {"c", 1}};
+    LAB_OP(lab, lease, STORE_LEASE);
+    lab->lease.queues = queues;
+    lab->lease.queue_count = 3;
+    lab->lease.shares = shares;
+    lab->lease.max = max;
+    lab->lease.holder = SLICE("w1");
+    lab->lease.by_worker = true;
+    assert_int_equal(lab_run(lab, &lab->lease.op), MQ_OK);
+    return lab->lease.count;
+}
+
+static job_id push_urgent(struct lab *lab, const char *queue, uint8_t priority, wall_ms expires_at)
+{
+    struct op_push push = lab_order(lab, queue, "x");
+    push.spec.priority = priority;
+    push.spec.expires_at = expires_at;
+    assert_int_equal(lab_push_op(lab, &push), MQ_OK);
+    return push.id;
+}
+
+static void queues_give_their_shares_by_priority_then_the_order_of_pushes(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    static const struct {
+        const char *queue;
+        uint8_t priority;
+    } pushes[] = {{"a", 5}, {"b", 5}, {"a", 5}, {"c", 0}, {"b", 3}, {"a", 5}, {"b", 9}, {"a", 0}};
+    static const unsigned shares[] = {2, 2, 1};
+    static const int expected[] = {3, 7, 4, 0,
+                                   1}; /* a gives two, the most urgent first; c has no more than one */
+    job_id ids[8];
+    for (int i = 0; i < 8; i++)
+        ids[i] = push_urgent(lab, pushes[i].queue, pushes[i].priority, WALL_NEVER);
+    assert_int_equal(lease_shares(lab, shares, 5), 5);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(lab->lease.jobs[i].id, ids[expected[i]]);
+    lab_close(lab);
+}
+
+static void what_the_shares_leave_over_comes_from_the_first_queue(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    static const unsigned shares[] = {1, 1, 4};
+    job_id ids[6];
+    for (int i = 0; i < 6; i++)
+        ids[i] = push_urgent(lab, i % 2 ? "b" : "a", 5, WALL_NEVER);
+    static const int expected[] = {0, 1, 2, 4, 3}; /* c has nothing to give */
+    assert_int_equal(lease_shares(lab, shares, 5), 5);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(lab->lease.jobs[i].id, ids[expected[i]]);
+    lab_close(lab);
+}
+
+static void a_share_is_of_jobs_that_are_handed_out(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    static const unsigned shares[] = {2, 1, 0};
+    job_id late[40], good[3];
+    for (int i = 0; i < 40; i++)
+        late[i] = push_urgent(lab, "a", 0, lab->now + 10);
+    for (int i = 0; i < 3; i++)
+        good[i] = push_urgent(lab, i == 1 ? "b" : "a", 5, WALL_NEVER);
+    lab->now += 10;
+    assert_int_equal(lease_shares(lab, shares, 3), 3);
+    assert_int_equal(lab->lease.expired_count, 40);
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(lab->lease.expired[i], late[i]);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(lab->lease.jobs[i].id, good[i]);
+    lab_close(lab);
+}
+
+static void shares_merge_what_was_there_with_what_the_same_commit_pushes(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    static const struct slice queues[] = {{"a", 1}, {"b", 1}};
+    static const unsigned shares[] = {2, 2};
+    job_id old_a = push_urgent(lab, "a", 5, WALL_NEVER), old_b = push_urgent(lab, "b", 7, WALL_NEVER);
+    struct op_push late = lab_order(lab, "a", "1"), urgent = lab_order(lab, "b", "2"),
+                   new_b = lab_order(lab, "b", "3");
+    late.spec.expires_at = lab->now; /* it expires in the batch of its push: the others are looked for anew */
+    late.spec.priority = 1;
+    urgent.spec.priority = 0;
+    LAB_OP(lab, lease, STORE_LEASE);
+    lab->lease.queues = queues;
+    lab->lease.queue_count = 2;
+    lab->lease.shares = shares;
+    lab->lease.max = 3;
+    lab->lease.holder = SLICE("w1");
+    struct store_op *ops[] = {&lab->lease.op, &late.op, &urgent.op, &new_b.op};
+    run_together(lab, ops, 4);
+    assert_int_equal(lab->lease.count, 3);
+    assert_int_equal(lab->lease.expired_count, 1);
+    assert_int_equal(lab->lease.jobs[0].id, urgent.id);
+    assert_int_equal(lab->lease.jobs[1].id, old_a);
+    assert_int_equal(lab->lease.jobs[2].id, new_b.id);
+    assert_int_equal(lab_state(lab, old_b), JOB_READY);
+    lab_close(lab);
+}
+
 static void a_lease_carries_the_record_and_counts_the_attempt(void **state)
 {
     (void)state;
@@ -204,20 +326,6 @@ static void a_lease_carries_the_record_and_counts_the_attempt(void **state)
     assert_slice(lab->get.view.status.holder, "w1");
     assert_true(lab->get.view.status.held_by_worker);
     lab_close(lab);
-}
-
-/* Submits all, flushes once. */
-static void run_together(struct lab *lab, struct store_op **ops, unsigned count)
-{
-    int done = 0;
-    for (unsigned i = 0; i < count; i++) {
-        ops[i]->done = lab_done;
-        ops[i]->owner = &done;
-        store_submit(lab->store, ops[i]);
-    }
-    store_flush(lab->store);
-    while (done < (int)count)
-        store_collect(lab->store);
 }
 
 static void a_lease_submitted_first_takes_what_the_same_commit_pushes(void **state)
@@ -2157,6 +2265,10 @@ static const struct CMUnitTest tests[] = {
     T(a_draining_queue_refuses_pushes_and_runs_what_is_there),
     T(leases_follow_priority_then_the_order_of_pushes),
     T(the_first_queue_comes_before_the_second),
+    T(queues_give_their_shares_by_priority_then_the_order_of_pushes),
+    T(what_the_shares_leave_over_comes_from_the_first_queue),
+    T(a_share_is_of_jobs_that_are_handed_out),
+    T(shares_merge_what_was_there_with_what_the_same_commit_pushes),
     T(a_lease_carries_the_record_and_counts_the_attempt),
     T(a_lease_submitted_first_takes_what_the_same_commit_pushes),
     T(a_paused_queue_hands_out_nothing),

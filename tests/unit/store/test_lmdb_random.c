@@ -69,6 +69,7 @@ struct history {
         uint64_t revision;
     } schedules[SCHEDULES];
     struct slice lease_queues[BATCH_MAX][QUEUES];
+    unsigned lease_shares[BATCH_MAX][QUEUES];
     char payloads[BATCH_MAX][3000];
     bool grouping;
 };
@@ -149,6 +150,15 @@ static void make_lease(struct history *h, struct op_lease *op, unsigned slot)
     op->lease_ms = pick(h, 3) ? 0 : pick(h, 100);
     op->by_worker = pick(h, 2);
     op->hold_max = pick(h, 5);
+    op->shares = NULL;
+    if (pick(h, 2))
+        return;
+    /* queues that take turns are all different ones */
+    for (unsigned i = 0; i < op->queue_count; i++) {
+        h->lease_queues[slot][i] = slice_of(queue_names[i]);
+        h->lease_shares[slot][i] = pick(h, 4);
+    }
+    op->shares = h->lease_shares[slot];
 }
 
 static void make_step(struct history *h, struct op_step *op)
