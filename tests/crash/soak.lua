@@ -16,10 +16,12 @@ local bin, binary, seconds, picture = arg[1], arg[2], tonumber(arg[3]), arg[4]
 local LOAD = tonumber(os.getenv("SOAK_LOAD")) or 0.7
 local KEEP = "2s"
 local WARM_UP = math.max(6, math.min(60, seconds * 0.25))
+local JUDGE_TIMING = 300 -- seconds
 local MEASURE = 3 -- seconds of full speed, to know what 70 % are
 local EVERY = math.max(0.5, seconds / 720)
 
 -- What may grow, from the first quarter to the last: by a share, and by so much on top (the unit is the row's).
+-- Latency (`timing`) is judged in runs of minutes only: in seconds it tells of the machine's other programs.
 local bounds = {
   { name = "server memory", unit = "MiB", key = "server_mib", share = 0.10, plus = 8 },
   { name = "workers' memory", unit = "MiB", key = "workers_mib", share = 0.25, plus = 16 },
@@ -27,9 +29,9 @@ local bounds = {
   { name = "file in use", unit = "MiB", key = "used_mib", share = 0.20, plus = 8 },
   { name = "file", unit = "MiB", key = "file_mib", share = 0.25, plus = 16 },
   -- a machine that others share is slower at times: only what grows and grows is seen here
-  { name = "push to confirmation, p50", unit = "ms", key = "confirm_p50_ms", share = 1, plus = 5 },
-  { name = "push to confirmation, p99", unit = "ms", key = "confirm_p99_ms", share = 2, plus = 25 },
-  { name = "push to end", unit = "ms", key = "end_ms", share = 2, plus = 25 },
+  { name = "push to confirmation, p50", unit = "ms", key = "confirm_p50_ms", share = 1, plus = 5, timing = true },
+  { name = "push to confirmation, p99", unit = "ms", key = "confirm_p99_ms", share = 2, plus = 25, timing = true },
+  { name = "push to end", unit = "ms", key = "end_ms", share = 2, plus = 25, timing = true },
   { name = "ready jobs", unit = "", key = "ready", share = 2, plus = 2000 },
   { name = "jobs pushed a second", unit = "", key = "rate" },
 }
@@ -126,10 +128,11 @@ local function judge(samples)
     local last = median(samples, row.key, seconds - span, seconds + 5)
     row.first, row.last = first, last
     row.bound = row.share and first and first * (1 + row.share) + row.plus
-    row.broken = row.share ~= nil and (first == nil or last == nil or last > row.bound)
+    row.judged = row.share ~= nil and (seconds >= JUDGE_TIMING or not row.timing)
+    row.broken = row.judged and (first == nil or last == nil or last > row.bound)
     broken = broken + (row.broken and 1 or 0)
     print(("%-28s %10.2f -> %10.2f %-4s %s"):format(row.name, first or -1, last or -1, row.unit,
-      row.broken and "GROWS" or row.bound and ("(at most %.2f)"):format(row.bound) or ""))
+      row.broken and "GROWS" or row.judged and row.bound and ("(at most %.2f)"):format(row.bound) or ""))
   end
   return broken
 end
