@@ -288,11 +288,15 @@ void tick_encode(struct buf *out, const struct tick_row *row);
 struct unique_met {
     enum push_outcome outcome;
     job_id holder, target; /* target: the job that gets payload or times */
+    job_id waiter;         /* who gets the key after the holder; JOB_ID_NONE */
     struct key at;         /* where the key's record lies, or would */
 };
 /* CONFLICT if that is what the push wants. Changes nothing. */
 enum mq_code unique_meet(struct machine *m, const struct op_push *push, struct unique_met *met,
                          struct mq_err *err);
+/* The same once `gone`, which has not ended, is cancelled. */
+enum mq_code unique_meet_without(struct machine *m, const struct op_push *push, const struct job *gone,
+                                 struct unique_met *met, struct mq_err *err);
 /* The key's time is over before anybody swept it: it is let go of. */
 void unique_settle(struct machine *m, const struct op_push *push);
 /* Skips, replaces or reschedules: fills in the answers of a push that makes no job. */

@@ -169,6 +169,25 @@ static enum mq_code check_push(struct machine *m, struct op_tick *op, struct mq_
     return MQ_OK;
 }
 
+/*
+ * The key of the new job, when the one before is cancelled. If the new one would be skipped even then, nothing would take the
+ * place of the one before: it stays. If it is one job more, its queue must want it.
+ */
+static enum mq_code check_key(struct machine *m, struct op_tick *op, const struct job *before,
+                              struct mq_err *err)
+{
+    struct unique_met met;
+    struct op_push bare = *op->push;
+    if (!bare.spec.unique_key.len || op->outcome == TICK_SKIPPED)
+        return MQ_OK;
+    enum mq_code code = unique_meet_without(m, op->push, before, &met, err);
+    if (code == MQ_OK && met.outcome == PUSH_SKIPPED)
+        op->outcome = TICK_SKIPPED;
+    bare.spec.unique_key = SLICE_EMPTY;
+    bool adds = met.outcome == PUSH_ADDED || met.outcome == PUSH_BEHIND;
+    return code == MQ_OK && adds ? push_check(m, &bare, 0, err) : code;
+}
+
 /* What the overlap makes of it; refuses, or has cancelled the job before. */
 static enum mq_code settle_overlap(struct machine *m, struct op_tick *op, const struct schedule_view *view,
                                    struct mq_err *err)
@@ -187,7 +206,12 @@ static enum mq_code settle_overlap(struct machine *m, struct op_tick *op, const 
         return mq_fail(err, MQ_BUSY, "schedule '%.*s': its job %s has not ended", SLICE_ARG(op->name),
                        id_format(text, before.id));
     enum mq_code code = check_push(m, op, err);
-    return code == MQ_OK && op->outcome != TICK_SKIPPED ? cancel_before(m, op, &before) : code;
+    if (code == MQ_OK)
+        code = check_key(m, op, &before, err);
+    if (code != MQ_OK || op->outcome == TICK_SKIPPED)
+        return code;
+    find_unfinished(m, view, &before); /* anew: its names were lent until others were looked at */
+    return cancel_before(m, op, &before);
 }
 
 /* A person's RUN does not hide the job of a moment that goes on: overlap is asked about that one. */

@@ -167,6 +167,7 @@ enum mq_code unique_meet(struct machine *m, const struct op_push *push, struct u
     if (push->conflict == UNIQUE_ERROR)
         return conflict(push, &holder, err);
     met->holder = holder.id;
+    met->waiter = waiter;
     met->outcome = outcome_of(push, &holder, waiter);
     met->target = waiter == JOB_ID_NONE || met->outcome == PUSH_SKIPPED ? holder.id : waiter;
     if (met->outcome == PUSH_SKIPPED || met->outcome == PUSH_BEHIND)
@@ -174,6 +175,21 @@ enum mq_code unique_meet(struct machine *m, const struct op_push *push, struct u
     if (job_find(m, &target, met->target, NULL) == MQ_OK && job_spec(m, &target, &spec, NULL) == MQ_OK)
         return MQ_OK;
     return unique_meet(m, push, met, err); /* it could not be read, and is in quarantine now */
+}
+
+enum mq_code unique_meet_without(struct machine *m, const struct op_push *push, const struct job *gone,
+                                 struct unique_met *met, struct mq_err *err)
+{
+    struct job holder;
+    bool frees = gone->status.state != JOB_RUNNING && !(gone->status.key_states >> JOB_CANCELLED & 1);
+    enum mq_code code = unique_meet(m, push, met, err);
+    if (code != MQ_OK || met->outcome == PUSH_ADDED)
+        return code;
+    if (met->holder == gone->id && frees && met->waiter == JOB_ID_NONE)
+        met->outcome = PUSH_ADDED; /* a waiter would have got the key */
+    else if (met->waiter == gone->id && job_find(m, &holder, met->holder, NULL) == MQ_OK)
+        met->outcome = outcome_of(push, &holder, JOB_ID_NONE);
+    return MQ_OK;
 }
 
 void unique_settle(struct machine *m, const struct op_push *push)

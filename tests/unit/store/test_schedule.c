@@ -434,6 +434,97 @@ static void a_job_that_holds_the_unique_key_is_in_the_way_too(void **state)
     close_bench(b);
 }
 
+/* ---- a unique key, and overlap `replace`: the job before is cancelled, so what the push meets is another thing then ---- */
+
+static void give_key(struct op_push *push, enum unique_conflict conflict, unsigned states)
+{
+    push->spec.unique_key = SLICE("digest");
+    push->spec.unique_until = WALL_NEVER;
+    push->spec.unique_states = (uint16_t)states;
+    push->conflict = conflict;
+}
+
+static enum mq_code replace_with_key(struct bench *b, wall_ms planned, enum unique_conflict conflict,
+                                     unsigned states)
+{
+    make_tick(b, "digest", planned, TICK_FIRED)->overlap = OVERLAP_REPLACE;
+    give_key(&b->push, conflict, states);
+    return run_tick(b);
+}
+
+static void lease_by(struct lab *lab, const char *holder)
+{
+    struct slice queue = SLICE("q");
+    LAB_OP(lab, lease, STORE_LEASE);
+    lab->lease.queues = &queue;
+    lab->lease.queue_count = 1;
+    lab->lease.max = 1;
+    lab->lease.holder = slice_of(holder);
+    assert_int_equal(lab_run(lab, &lab->lease.op), MQ_OK);
+    assert_int_equal(lab->lease.count, 1);
+}
+
+static void a_job_that_is_replaced_while_it_runs_keeps_its_holder(void **state)
+{
+    (void)state;
+    struct bench *b = open_bench();
+    wall_ms first = T0 + MINUTE;
+    struct op_push other = lab_order(b->lab, "q", "{}");
+    give_key(&other, UNIQUE_SKIP, 1u << JOB_READY | 1u << JOB_RUNNING);
+    assert_int_equal(lab_push_op(b->lab, &other), MQ_OK);
+    lease_by(b->lab, "somebody.else");
+    set(b, "digest", first);
+    tick_with(b, first, OVERLAP_REPLACE);
+    job_id before = b->push.id;
+    lease_by(b->lab, "worker.1");
+    assert_int_equal(replace_with_key(b, first + MINUTE, UNIQUE_REPLACE, 1u << JOB_READY), MQ_OK);
+    assert_int_equal(b->tick.outcome, TICK_REPLACED);
+    assert_int_equal(lab_get(b->lab, before), MQ_OK);
+    assert_true(b->lab->get.view.status.cancelling);
+    assert_true(slice_equal(b->lab->get.view.status.holder, SLICE("worker.1")));
+    close_bench(b);
+}
+
+static void a_replacement_that_its_queue_refuses_cancels_nothing_whoever_has_its_key(void **state)
+{
+    (void)state;
+    struct bench *b = open_bench();
+    wall_ms first = T0 + MINUTE;
+    set(b, "digest", first);
+    assert_int_equal(replace_with_key(b, first, UNIQUE_SKIP, 1u << JOB_READY), MQ_OK);
+    job_id before = b->push.id;
+    lab_change_queue(b->lab, "q", QUEUE_DRAIN, -1);
+    for (int conflict = UNIQUE_SKIP; conflict <= UNIQUE_RESCHEDULE; conflict++) {
+        assert_int_equal(replace_with_key(b, first + MINUTE, (enum unique_conflict)conflict, 1u << JOB_READY),
+                         MQ_BUSY);
+        assert_int_equal(lab_state(b->lab, before), JOB_READY);
+    }
+    close_bench(b);
+}
+
+static void what_would_be_skipped_replaces_nothing(void **state)
+{
+    (void)state;
+    struct bench *b = open_bench();
+    wall_ms first = T0 + MINUTE;
+    unsigned states = 1u << JOB_READY | 1u << JOB_RUNNING;
+    struct op_push other = lab_order(b->lab, "q", "{}");
+    give_key(&other, UNIQUE_SKIP, states);
+    assert_int_equal(lab_push_op(b->lab, &other), MQ_OK);
+    lease_by(b->lab, "somebody.else");
+    set(b, "digest", first);
+    assert_int_equal(replace_with_key(b, first, UNIQUE_REPLACE, states), MQ_OK); /* it waits for the key */
+    job_id before = b->push.id;
+    assert_int_equal(replace_with_key(b, first + MINUTE, UNIQUE_RESCHEDULE, states), MQ_OK);
+    assert_int_equal(b->tick.outcome, TICK_SKIPPED);
+    assert_int_not_equal(lab_state(b->lab, before), JOB_CANCELLED);
+    assert_int_equal(replace_with_key(b, first + 2 * MINUTE, UNIQUE_REPLACE, states), MQ_OK);
+    assert_int_equal(b->tick.outcome, TICK_REPLACED);
+    assert_int_equal(lab_state(b->lab, before), JOB_CANCELLED);
+    assert_int_equal(lab_state(b->lab, b->push.id), JOB_BLOCKED);
+    close_bench(b);
+}
+
 static void an_entry_is_over_after_its_last_job_not_after_its_last_moment(void **state)
 {
     (void)state;
@@ -632,6 +723,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(overlap_is_decided_by_the_state_of_the_job_before),
     cmocka_unit_test(a_replacement_that_is_refused_cancels_nothing),
     cmocka_unit_test(a_job_that_holds_the_unique_key_is_in_the_way_too),
+    cmocka_unit_test(a_job_that_is_replaced_while_it_runs_keeps_its_holder),
+    cmocka_unit_test(a_replacement_that_its_queue_refuses_cancels_nothing_whoever_has_its_key),
+    cmocka_unit_test(what_would_be_skipped_replaces_nothing),
     cmocka_unit_test(an_entry_is_over_after_its_last_job_not_after_its_last_moment),
     cmocka_unit_test(the_ledger_keeps_its_newest_rows),
     cmocka_unit_test(an_entry_that_ended_keeps_its_ledger_and_its_memory),
