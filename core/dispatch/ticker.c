@@ -180,6 +180,15 @@ static void tell_runner(struct ticking *t, enum mq_code code, const char *why)
     ticking_free(t);
 }
 
+/* Refused by the server itself, and not for long: it stops (the moment is the next one's to decide), or its memory is full. */
+static void put_off(struct entry *entry, struct ticking *t, enum mq_code code, const char *why)
+{
+    entry->busy = false;
+    if (code == MQ_FULL)
+        entry_rest(entry, why);
+    ticking_free(t);
+}
+
 static void push(struct entry *entry, struct ticking *t)
 {
     struct mq_err err;
@@ -188,6 +197,8 @@ static void push(struct entry *entry, struct ticking *t)
         submit(entry, t);
     else if (t->run)
         tell_runner(t, code, err.text);
+    else if (code == MQ_BUSY || code == MQ_FULL)
+        put_off(entry, t, code, err.text);
     else
         fail(entry, t, err.text);
 }
@@ -204,10 +215,10 @@ static void got_args(struct args_request *request, enum mq_code code, struct sli
         buf_add_slice(&t->payload, text);
     if (t->run && (code != MQ_OK || !entry)) {
         tell_runner(t, code == MQ_OK ? MQ_NOTFOUND : code, why);
-    } else if (!entry || code == MQ_BUSY) {
-        if (entry)
-            entry->busy = false;
+    } else if (!entry) {
         ticking_free(t);
+    } else if (code == MQ_BUSY) {
+        put_off(entry, t, code, why);
     } else if (code == MQ_OK) {
         push(entry, t);
     } else {

@@ -773,6 +773,38 @@ static void a_refused_push_is_tried_again_while_the_rule_allows_it(void **state)
     world_free(w);
 }
 
+static void a_moment_whose_turn_comes_while_the_server_stops_is_the_next_server_s(void **state)
+{
+    struct world *w = begin();
+    struct op_step step;
+    (void)state;
+    set(w, "waits", "{\"cron\":\"@every 1m\",\"type\":\"a\",\"overlap\":\"queue\"}");
+    world_leap(w, MINUTE + SECOND);
+    come(w, MINUTE); /* the store will say that the job before has not ended */
+    dispatch_stop(w->d);
+    world_turn(w);
+    assert_string_equal(ledger(w, "waits"), "fired");
+    world_step(w, STORE_CANCEL, newest(w, "waits"), &step);
+    store_op_release(&step.op);
+    restart(w, SECOND, no_file);
+    assert_string_equal(ledger(w, "waits"), "fired fired");
+    world_free(w);
+}
+
+static void a_server_whose_memory_is_full_fails_no_moment(void **state)
+{
+    struct world *w = begin();
+    (void)state;
+    set(w, "hourly", "{\"cron\":\"@every 1h\",\"type\":\"a\"}");
+    dispatch_set_memory_full(w->d, 1 << 20);
+    world_leap(w, HOUR + MINUTE);
+    assert_string_equal(ledger(w, "hourly"), "");
+    dispatch_set_memory_full(w->d, 0);
+    world_leap(w, MINUTE);
+    assert_string_equal(ledger(w, "hourly"), "caught_up");
+    world_free(w);
+}
+
 static void a_queue_that_drains_is_not_the_job_before(void **state)
 {
     struct world *w = begin();
@@ -956,6 +988,8 @@ int main(void)
         cmocka_unit_test(what_passes_in_a_pause_is_not_caught_up),
         cmocka_unit_test(a_pause_with_an_end_ends_by_itself),
         cmocka_unit_test(a_refused_push_is_tried_again_while_the_rule_allows_it),
+        cmocka_unit_test(a_moment_whose_turn_comes_while_the_server_stops_is_the_next_server_s),
+        cmocka_unit_test(a_server_whose_memory_is_full_fails_no_moment),
         cmocka_unit_test(a_queue_that_drains_is_not_the_job_before),
         cmocka_unit_test(the_file_s_entries_begin_go_on_and_end_with_it),
         cmocka_unit_test(a_broken_entry_stops_no_other),
