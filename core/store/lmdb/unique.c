@@ -177,18 +177,30 @@ enum mq_code unique_meet(struct machine *m, const struct op_push *push, struct u
     return unique_meet(m, push, met, err); /* it could not be read, and is in quarantine now */
 }
 
+/* Cancelled, it would let go of its key: that ends with it, or the record does. */
+static bool would_free(const struct job *holder, int64_t keep_ms, wall_ms now)
+{
+    const struct job_status *status = &holder->status;
+    return !(status->key_states >> JOB_CANCELLED & 1) ||
+           job_stays_until(holder, JOB_CANCELLED, keep_ms, now) <= now;
+}
+
 enum mq_code unique_meet_without(struct machine *m, const struct op_push *push, const struct job *gone,
                                  struct unique_met *met, struct mq_err *err)
 {
     struct job holder;
-    bool frees = gone->status.state != JOB_RUNNING && !(gone->status.key_states >> JOB_CANCELLED & 1);
+    struct job_spec spec;
     enum mq_code code = unique_meet(m, push, met, err);
     if (code != MQ_OK || met->outcome == PUSH_ADDED)
         return code;
-    if (met->holder == gone->id && frees && met->waiter == JOB_ID_NONE)
-        met->outcome = PUSH_ADDED; /* a waiter would have got the key */
-    else if (met->waiter == gone->id && job_find(m, &holder, met->holder, NULL) == MQ_OK)
-        met->outcome = outcome_of(push, &holder, JOB_ID_NONE);
+    if (met->waiter == gone->id) {
+        if (job_find(m, &holder, met->holder, NULL) == MQ_OK)
+            met->outcome = outcome_of(push, &holder, JOB_ID_NONE);
+    } else if (met->holder == gone->id && met->waiter == JOB_ID_NONE && gone->status.state != JOB_RUNNING) {
+        bool frees = job_spec(m, gone, &spec, NULL) != MQ_OK || would_free(gone, spec.keep_ms, push->op.now);
+        met->outcome =
+            frees ? PUSH_ADDED : PUSH_SKIPPED; /* it waits no more, so nothing of it can be replaced */
+    }
     return MQ_OK;
 }
 
