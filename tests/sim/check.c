@@ -553,9 +553,15 @@ static void check_hint(const struct model_queue *queue)
     if (news.paused != queue->paused || news.draining != queue->draining ||
         news.waiting != model_waiting(&sim.model, queue->name) || news.parked != parked ||
         news.ready != model_count(&sim.model, queue->name, JOB_READY) - parked - held)
-        sim_wrong("dispatch believes that queue %s has %llu ready and %llu parked of %llu waiting",
-                  queue->name, (unsigned long long)news.ready, (unsigned long long)news.parked,
-                  (unsigned long long)news.waiting);
+        sim_wrong(
+            "dispatch believes that queue %s has %llu ready and %llu parked of %llu waiting%s%s; there are "
+            "%llu, %llu, %llu%s%s",
+            queue->name, (unsigned long long)news.ready, (unsigned long long)news.parked,
+            (unsigned long long)news.waiting, news.paused ? ", paused" : "",
+            news.draining ? ", draining" : "",
+            (unsigned long long)model_count(&sim.model, queue->name, JOB_READY) - parked - held,
+            (unsigned long long)parked, (unsigned long long)model_waiting(&sim.model, queue->name),
+            queue->paused ? ", paused" : "", queue->draining ? ", draining" : "");
 }
 
 void check_rest(void)

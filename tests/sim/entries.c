@@ -12,6 +12,17 @@ const char *const entry_names[ENTRIES] = {"beat", "tick", "tock"};
 
 /* ---- what an entry says ------------------------------------------------------------------------------------------ */
 
+/* The keys of other pushes, so that they meet. */
+static void say_key(json_t *definition)
+{
+    static const char *const conflicts[] = {"skip", "replace", "reschedule", "error"};
+    static const char *const states[] = {"all", "scheduled,ready", "running,succeeded"};
+    json_object_set_new(definition, "unique", json_string(chance(50) ? "k" : "l"));
+    json_object_set_new(definition, "conflict", json_string(conflicts[dice(4)]));
+    if (chance(40))
+        json_object_set_new(definition, "unique_in", json_string(states[dice(3)]));
+}
+
 static void say_more(json_t *definition)
 {
     static const char *const overlaps[] = {"allow", "skip", "queue", "replace"};
@@ -33,6 +44,8 @@ static void say_more(json_t *definition)
         json_object_set_new(definition, "start", json_integer(sim.wall / 1000 + dice_between(-5, 30)));
     if (chance(10))
         json_object_set_new(definition, "end", json_integer(sim.wall / 1000 + dice_between(31, 300)));
+    if (chance(20))
+        say_key(definition);
     if (chance(60))
         json_object_set_new(definition, "ledger", json_integer(1 + dice(12)));
 }

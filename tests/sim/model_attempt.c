@@ -72,10 +72,9 @@ static void push_job(struct model *m, const struct op_push *op, bool behind)
 }
 
 /* The key is held: nothing happens, or to the job that waits, which may be the holder itself. */
-static enum push_outcome meet(struct model *m, const struct op_push *op, struct model_job *holder,
+static enum push_outcome meet(const struct op_push *op, struct model_job *holder, struct model_job *waiter,
                               struct model_job **target)
 {
-    struct model_job *waiter = model_key(m, holder->type, holder->key, KEY_WAITS);
     bool waits =
         holder->state == JOB_SCHEDULED || holder->state == JOB_READY || holder->state == JOB_RETRYING;
     *target = waiter ? waiter : waits ? holder : NULL;
@@ -86,6 +85,22 @@ static enum push_outcome meet(struct model *m, const struct op_push *op, struct 
         return PUSH_SKIPPED;
     }
     return op->conflict == UNIQUE_REPLACE ? PUSH_REPLACED : PUSH_RESCHEDULED;
+}
+
+enum push_outcome model_push_without(struct model *m, const struct op_push *op, const struct model_job *gone)
+{
+    char type[MODEL_TEXT], key[MODEL_TEXT];
+    struct model_job *holder, *waiter, *target;
+    bool stays = gone->keep_ms > 0 || gone->key_until != WALL_NEVER;
+    if (!op->spec.unique_key.len)
+        return PUSH_ADDED;
+    holder = model_key(m, text_of(type, op->spec.type), text_of(key, op->spec.unique_key), KEY_HOLDS);
+    waiter = model_key(m, type, key, KEY_WAITS);
+    if (!holder || holder->key_until <= op->op.now)
+        return PUSH_ADDED;
+    if (holder == gone && !waiter && gone->state != JOB_RUNNING)
+        return stays && gone->key_states >> JOB_CANCELLED & 1 ? PUSH_SKIPPED : PUSH_ADDED;
+    return meet(op, holder, waiter == gone ? NULL : waiter, &target);
 }
 
 static void change(struct model *m, const struct op_push *op, struct model_job *job,
@@ -136,7 +151,7 @@ enum mq_code do_push(struct model *m, const struct op_push *op)
     if (holder && op->conflict == UNIQUE_ERROR)
         return MQ_CONFLICT;
     if (holder)
-        outcome = meet(m, op, holder, &target);
+        outcome = meet(op, holder, model_key(m, holder->type, holder->key, KEY_WAITS), &target);
     if (outcome == PUSH_ADDED || outcome == PUSH_BEHIND) {
         enum mq_code code = push_code(m, op, 0);
         if (code != MQ_OK)

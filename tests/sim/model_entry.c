@@ -196,8 +196,14 @@ static enum mq_code resume(struct model *m, const struct op_schedule *op, struct
     if (!entry->paused)
         return MQ_NOTFOUND;
     if (row.count) {
-        if ((entry->clock->period_ms && row.planned != entry->planned) || row.until > op->op.now)
-            model_wrong(m, "schedule %s: its pause passes over other moments than it had", entry->name);
+        /* @reboot: the moment of a start, and the clock may have been set back since */
+        if (entry->clock->period_ms && (row.planned != entry->planned || row.until > op->op.now))
+            model_wrong(m,
+                        "schedule %s: its pause passes over moments from %+lld until %+lld, at %+lld: the "
+                        "next was %+lld",
+                        entry->name, (long long)(row.planned - MODEL_BEGIN),
+                        (long long)(row.until - MODEL_BEGIN), (long long)(op->op.now - MODEL_BEGIN),
+                        (long long)(entry->planned - MODEL_BEGIN));
         check_moments(m, entry, &row, op->planned);
         entry->last = row.until;
         row.at = op->op.now;
@@ -316,7 +322,8 @@ static enum mq_code code_of_push(const struct model *m, const struct op_push *op
     return code;
 }
 
-/* What becomes of a moment that is to make a job; or the code that it is refused with. */
+/* What becomes of a moment that is to make a job; or the code that it is refused with. Of another holder of its key, that
+ * the moment is skipped. */
 static enum mq_code settle(const struct model *m, struct model_entry *entry, const struct op_tick *op,
                            enum tick_outcome *outcome)
 {
@@ -331,27 +338,43 @@ static enum mq_code settle(const struct model *m, struct model_entry *entry, con
         return MQ_BUSY;
     }
     enum mq_code code = code_of_push(m, op->push);
-    if (code == MQ_OK && meets)
+    bool in_the_way = code == MQ_CONFLICT && *outcome != TICK_RUN;
+    if (code == MQ_OK && meets && op->push->spec.unique_key.len) {
+        struct op_push bare = *op->push;
+        enum push_outcome then = model_push_without((struct model *)m, op->push, model_find(m, entry->job));
+        in_the_way = then == PUSH_SKIPPED;
+        bare.spec.unique_key = SLICE_EMPTY;
+        if (then == PUSH_ADDED || then == PUSH_BEHIND)
+            code = code_of_push(m, &bare); /* it will be one job more */
+    }
+    if (in_the_way)
+        *outcome = TICK_SKIPPED;
+    else if (code == MQ_OK && meets)
         *outcome = TICK_REPLACED;
-    return code;
+    return in_the_way ? MQ_OK : code;
 }
 
+/* The job of the row. */
 static job_id make_job(struct model *m, struct model_entry *entry, const struct op_tick *op,
-                       enum tick_outcome outcome)
+                       enum tick_outcome *outcome)
 {
     struct model_job *before = model_find(m, entry->job);
-    if (outcome == TICK_REPLACED) {
+    if (*outcome == TICK_REPLACED) {
         job_id id = before->id;
         uint64_t token = before->token;
         enum job_state state = cancel(m, before, op->op.now);
         if (op->before != id || op->before_state != state || op->holds != (state == JOB_RUNNING ? token : 0))
             model_wrong(m, "schedule %s: the tick says that it has replaced another job", entry->name);
     }
-    bool hides = outcome == TICK_RUN && model_job_goes_on(m, entry);
-    do_push(m, op->push);
+    bool hides = *outcome == TICK_RUN && model_job_goes_on(m, entry);
+    do_push(m, op->push); /* it has looked at the answer */
+    if (op->push->outcome == PUSH_SKIPPED) {
+        *outcome = TICK_SKIPPED;
+        return op->push->holder;
+    }
     if (!hides)
         entry->job = op->push->id;
-    entry->fired += outcome != TICK_RUN;
+    entry->fired += *outcome != TICK_RUN;
     if (op->push->run_at > op->row.planned + entry->jitter_ms && op->push->run_at > op->op.now)
         model_wrong(m, "schedule %s: a job waits longer than the entry's jitter", entry->name);
     return op->push->id;
@@ -390,10 +413,11 @@ enum mq_code apply_tick(struct model *m, const struct store_op *head)
         merge(m, entry, op);
     struct tick_row row = op->row;
     row.at = head->now;
-    row.outcome = outcome;
-    row.job = outcome == TICK_SKIPPED && makes_job ? entry->job : JOB_ID_NONE;
+    bool met = makes_job && op->overlap != OVERLAP_ALLOW && model_job_goes_on(m, entry);
+    row.job = outcome == TICK_SKIPPED && met ? entry->job : JOB_ID_NONE;
     if (tick_made_job(outcome))
-        row.job = make_job(m, entry, op, outcome);
+        row.job = make_job(m, entry, op, &outcome);
+    row.outcome = outcome;
     if (op->row.outcome != TICK_RUN)
         entry->last = row.until;
     if (is_planned(op))
