@@ -122,8 +122,7 @@ test-programs: $(UNIT_BIN) $(NODE_MODULES)
 
 .PHONY: unit
 unit: $(UNIT_BIN)          ## C unit tests
-	@failed=; for t in $(UNIT_BIN); do echo "== $$t"; $$t || failed="$$failed $$t"; done; \
-		[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+	@tests/unit/run $(UNIT_BIN)
 
 .PHONY: spec
 spec: all $(NODE_MODULES)  ## specs against the real server; SPEC=tests/spec/cli for some

@@ -30,7 +30,7 @@ crash: all $(CRASH_PROGRAMS)        ## power cuts, kills and faults, the long ro
 
 crash-short: all $(CRASH_PROGRAMS)  ## a quick round of power cuts and kills; faults: make crash-faults
 	@$(call CRASH_RUN,images) 300 1 $(CRASH_SEED)
-	@$(call CRASH_RUN,kills) 20 20 $(CRASH_SEED)
+	@$(call CRASH_RUN,kills) 10 10 $(CRASH_SEED)
 
 .PHONY: crash-faults
 crash-faults: all $(CRASH_PROGRAMS) ## full disk, EIO, no descriptors, no memory, clock steps

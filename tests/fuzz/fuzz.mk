@@ -32,12 +32,12 @@ $(FUZZ_DIR)/fuzz_%: $(FUZZ_DIR)/tests/fuzz/fuzz_%.o $(FUZZ_ARCHIVE)
 fuzz: fuzz-build           ## each parser against random bytes, FUZZ_SECONDS (60) each; FUZZ="resp frame" for some
 	@tests/fuzz/run $(FUZZ_DIR) $(FUZZ_SECONDS) $(FUZZ)
 
-fuzz-short: FUZZ_SECONDS := 4
-fuzz-short: fuzz           ## four seconds each, under a minute in all
+fuzz-short: FUZZ_SECONDS := 2
+fuzz-short: fuzz           ## two seconds each
 
-fuzz-ci:                   ## a round for CI: a minute for the first line of parsers, 20 seconds for the others
+fuzz-ci:                   ## a round for CI: a minute for the first line of parsers, 10 seconds for the others
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60 FUZZ="$(FUZZ_FIRST)"
-	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20 FUZZ="$(filter-out $(FUZZ_FIRST),$(FUZZ_TARGETS))"
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=10 FUZZ="$(filter-out $(FUZZ_FIRST),$(FUZZ_TARGETS))"
 
 fuzz-build:
 	@command -v $(FUZZ_CC) >/dev/null || { echo "fuzzing needs clang and its runtime: .ci/deps fuzz"; exit 1; }
