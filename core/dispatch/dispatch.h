@@ -248,6 +248,9 @@ struct dispatch_stats {
     unsigned fetchers, waiters, listeners;
     uint64_t ticks[TICK_OUTCOMES];        /* moments of schedules, by what became of them */
     unsigned schedules, schedules_broken; /* now */
+    /* what the newest schedules.lua changed, "+new ~changed -ended"; and how many names did not fit */
+    const char *schedule_changes;
+    unsigned schedule_changes_untold;
     unsigned outcomes_waiting; /* how jobs ended: told by workers, and not on disk, for it is full */
     unsigned queues_unserved;  /* they have jobs, and nobody asks for them */
 };

@@ -13,6 +13,7 @@ struct applying {
     struct op_schedule op;
     struct dispatch *d;
     char *definition; /* ours */
+    char sign;        /* in the list of changes: + ~ -, or 0 */
     char name[NAME_MAX_BYTES];
 };
 
@@ -63,12 +64,25 @@ static bool comes_again(const struct applying *a)
     return true;
 }
 
+static void note_change(struct schedules *s, char sign, const char *name)
+{
+    size_t len = strlen(s->changes);
+    if (!sign)
+        return;
+    if (s->changes_untold || len + strlen(name) + 3 > sizeof s->changes)
+        s->changes_untold++;
+    else
+        snprintf(s->changes + len, sizeof s->changes - len, "%s%c%s", len ? " " : "", sign, name);
+}
+
 static void applied(struct store_op *op)
 {
     struct applying *a = (struct applying *)op;
     struct dispatch *d = a->d;
     struct entry *entry = entry_find(d, a->op.name);
     d->schedules.applying--;
+    if (op->code == MQ_OK)
+        note_change(&d->schedules, a->sign, a->name);
     if (entry) {
         entry->busy = false;
         if (op->code != MQ_OK && !comes_again(a))
@@ -140,6 +154,7 @@ static void set(struct entry *entry, json_t *definition, int line)
         return;
     }
     struct applying *a = begin(entry, SCHEDULE_SET);
+    a->sign = entry->stored && !entry->ended ? '~' : '+';
     a->definition = text;
     a->op.definition = bytes;
     a->op.planned = entry_plan_anew(entry, &schedule, d->wall);
@@ -183,6 +198,13 @@ static void replan(struct entry *entry)
     submit(entry, a);
 }
 
+static void end(struct entry *entry)
+{
+    struct applying *a = begin(entry, SCHEDULE_END);
+    a->sign = '-';
+    submit(entry, a);
+}
+
 static void look_at_others(struct dispatch *d)
 {
     struct entry *entry, *next;
@@ -190,7 +212,7 @@ static void look_at_others(struct dispatch *d)
         if (!entry->stored && !entry->named)
             entry_free(entry);
         else if (!entry->named && !entry->ended && entry->source == SCHEDULE_OF_FILE)
-            submit(entry, begin(entry, SCHEDULE_END));
+            end(entry);
         else if (!d->schedules.on)
             replan(entry);
     }
@@ -205,6 +227,8 @@ void schedules_apply_file(struct dispatch *d)
     HASH_ITER (hh, s->entries, entry, next)
         entry->named = false;
     s->nameless = 0;
+    s->changes[0] = '\0';
+    s->changes_untold = 0;
     s->file_again = MONO_NEVER;
     json_array_foreach(s->file, i, row) apply_row(d, row);
     look_at_others(d);

@@ -293,16 +293,20 @@ void letters_level(struct dispatch *d, unsigned percent);
 
 /* ---- schedules: entries.c, ticker.c, file.c, schedules.c; see entries.h ------------------------------------- */
 
+#define SCHEDULE_CHANGES_BYTES 400
+
 struct entry;
 struct schedules {
     struct entry *entries; /* by name */
     struct entry **agenda; /* a heap: the next moment is first */
     unsigned agenda_count, agenda_cap;
     struct entry *resting;
-    json_t *file;       /* what schedules.lua says */
-    unsigned nameless;  /* entries of it that cannot even be named */
-    unsigned applying;  /* changes that the file asks for, under way */
-    mono_ms file_again; /* some were refused: all of it is said again then; MONO_NEVER */
+    json_t *file;                         /* what schedules.lua says */
+    unsigned nameless;                    /* entries of it that cannot even be named */
+    unsigned applying;                    /* changes that the file asks for, under way */
+    char changes[SCHEDULE_CHANGES_BYTES]; /* those that it made: as in struct dispatch_stats */
+    unsigned changes_untold;              /* more than these */
+    mono_ms file_again;                   /* some were refused: all of it is said again then; MONO_NEVER */
     void (*make_args)(void *owner, struct args_request *request);
     void *args_owner;
     void (*settled)(void *owner); /* whoever waits for what the file says to be in the store */

@@ -119,6 +119,8 @@ void schedules_count(const struct dispatch *d, struct dispatch_stats *out)
 {
     const struct entry *entry;
     out->schedules = out->schedules_broken = d->schedules.nameless;
+    out->schedule_changes = d->schedules.changes;
+    out->schedule_changes_untold = d->schedules.changes_untold;
     for (entry = d->schedules.entries; entry; entry = entry->hh.next) {
         out->schedules += !entry->ended;
         out->schedules_broken += !entry->ended && entry->trouble;

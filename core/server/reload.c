@@ -67,6 +67,10 @@ static void sum_up(struct server *server, char *text, size_t size)
     size_t handlers = json_object_size(json_object_get(server->loader->app, "handlers"));
     dispatch_stats(server->dispatch, &stats);
     int len = snprintf(text, size, "%zu handler%s loaded", handlers, handlers == 1 ? "" : "s");
+    if (stats.schedule_changes[0])
+        len += snprintf(text + len, size - (size_t)len, "; schedules: %s", stats.schedule_changes);
+    if (stats.schedule_changes_untold)
+        len += snprintf(text + len, size - (size_t)len, " and %u more", stats.schedule_changes_untold);
     if (stats.schedules_broken)
         snprintf(text + len, size - (size_t)len, "; %u of %u schedules broken (moonq check says why)",
                  stats.schedules_broken, stats.schedules);
@@ -75,7 +79,7 @@ static void sum_up(struct server *server, char *text, size_t size)
 static void schedules_settled(void *owner)
 {
     struct server *server = owner;
-    char text[200];
+    char text[700];
     if (!server->loader) /* the server stops, and has answered */
         return;
     sum_up(server, text, sizeof text);

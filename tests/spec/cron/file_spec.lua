@@ -54,7 +54,7 @@ describe("schedules.lua", function()
     support.write_file(server.app .. "/schedules.lua", [[return {
       { name = "fast", cron = "@every 150ms", type = "tick", args = { n = 2 }, catch_up = "all" },
     }]])
-    server.client:reload()
+    assert.equal("1 handler loaded; schedules: ~fast -slow", server.client:reload())
     local function is_new(event)
       return event.schedule == "fast" and server.client:job(event.id).payload == '{"n":2}'
     end
