@@ -26,7 +26,10 @@
 #define READ_BYTES 262144
 #define POOL_BYTES (1u << 20)
 
-/* A watcher asks again when half of what is left must be done, by the rate so far: few questions, a sharp end. */
+/*
+ * A watcher asks again when half of what is left must be done, by the rate so far: few questions, a sharp end. Until the
+ * workers have done all it asks for what moonq has in memory; to see what is on disk costs it a commit of LMDB's.
+ */
 #define WATCH_LEAST_NS 300000
 #define WATCH_MOST_NS  50000000
 
@@ -47,7 +50,8 @@ static struct link *links;
 static unsigned link_count;
 static int epoll_fd;
 
-static uint64_t sent, confirmations, unique, twice, acks, told;
+static uint64_t sent, confirmations, unique, twice, acks, told, progress_base;
+static bool all_ended; /* all handlers; the last acknowledgements may be under way */
 static unsigned char *seen;
 static int64_t began_ns, pushed_ns, ended_ns, behind_max_ns, ask_at_ns, *sent_at;
 static bool measures_latency;
@@ -307,18 +311,28 @@ void acknowledged(uint64_t count)
         ended_ns = now_ns();
 }
 
+void told_progress(uint64_t total)
+{
+    if (!began_ns) {
+        progress_base = total;
+        return;
+    }
+    told = total - progress_base;
+    all_ended = told >= options.handled;
+    int64_t now = now_ns();
+    double half_ns = 0.5 * (double)(options.handled - told) * (double)(now - began_ns) / (double)(told + 1);
+    ask_at_ns = all_ended ? now : now + (int64_t)fmax(WATCH_LEAST_NS, fmin(WATCH_MOST_NS, half_ns));
+}
+
 void told_handled(uint64_t total)
 {
     if (total < options.base)
         die("%s: the counter ran backwards", peer->name);
     told = total - options.base;
-    int64_t now = now_ns();
-    if (told >= options.handled && !ended_ns)
-        ended_ns = now;
     if (told >= options.handled)
-        return;
-    double half_ns = 0.5 * (double)(options.handled - told) * (double)(now - began_ns) / (double)(told + 1);
-    ask_at_ns = now + (int64_t)fmax(WATCH_LEAST_NS, fmin(WATCH_MOST_NS, half_ns));
+        ended_ns = now_ns();
+    else
+        ask_at_ns = now_ns() + WATCH_LEAST_NS;
 }
 
 void told_stamp(uint64_t number, int64_t at_ns)
@@ -456,7 +470,7 @@ static int wait_io(struct epoll_event *events, int most, const struct link *watc
     double timeout_s = 1;
     if (options.rate && sent < options.jobs)
         timeout_s = fmax(0, (double)(due_ns(sent) - now_ns()) / 1e9);
-    if (watcher && confirmations == options.jobs)
+    if (watcher && confirmations == options.jobs && !watcher->asks_awaited)
         timeout_s = fmin(timeout_s, fmax(0, (double)(ask_at_ns - now_ns()) / 1e9));
     struct timespec timeout = {(time_t)timeout_s, (long)((timeout_s - floor(timeout_s)) * 1e9)};
     int count = epoll_pwait2(epoll_fd, events, most, &timeout, NULL);
@@ -465,10 +479,20 @@ static int wait_io(struct epoll_event *events, int most, const struct link *watc
     return count;
 }
 
+static void ask(struct link *watcher)
+{
+    peer->ask(watcher, all_ended);
+    flush(watcher);
+}
+
 static void run(void)
 {
     struct epoll_event events[256];
     struct link *watcher = links[link_count - 1].role == WATCHER ? &links[link_count - 1] : NULL;
+    if (watcher)
+        for (ask(watcher); watcher->asks_awaited;)
+            if (wait_io(events, 256, NULL) > 0)
+                receive(watcher);
     for (unsigned i = 0; i < link_count; i++)
         if (links[i].role == CONSUMER && options.handled) {
             peer->start(&links[i]);
@@ -493,10 +517,8 @@ static void run(void)
             flush(link);
         }
         if (watcher && confirmations == options.jobs && watcher->asks_awaited == 0 && !ended_ns &&
-            now_ns() >= ask_at_ns) {
-            peer->ask(watcher);
-            flush(watcher);
-        }
+            now_ns() >= ask_at_ns)
+            ask(watcher);
         if (now_ns() > give_up_ns)
             die("gave up after %.0f s: %llu sent, %llu confirmed, %llu handled, %llu acknowledged",
                 options.patience, (unsigned long long)sent, (unsigned long long)confirmations,

@@ -66,7 +66,7 @@ struct options {
     double rate;     /* pushes a second; 0: as fast as the windows allow */
     double warm_s;   /* an open loop's first seconds count for nothing */
     double patience; /* s; then it gives up */
-    uint64_t base;   /* what the server's counter of handled jobs was before */
+    uint64_t base;   /* what the server's counter of acknowledged jobs was before */
     bool stamps;     /* the handlers' results are the moments at which they began: read them at the end */
 };
 
@@ -87,7 +87,8 @@ struct peer {
     void (*on_value)(struct link *link, const struct value *value);
     void (*on_reply)(struct link *link); /* all values of a reply were told; NULL with on_bytes */
     void (*on_bytes)(struct link *link); /* not RESP: eats what it can of link->in */
-    void (*ask)(struct link *link);      /* a watcher: how many were handled? */
+    /* a watcher: how many were handled? `acknowledged`: what is on disk, which may disturb the server */
+    void (*ask)(struct link *link, bool acknowledged);
 };
 
 extern struct options options;
@@ -107,7 +108,8 @@ void handled(const char *payload, size_t len);
 void acknowledged(uint64_t count);
 /* A consumer asks for no more once all have come. */
 bool all_handled(void);
-/* A watcher heard how many were handled so far, in all. */
+/* A watcher heard how many handlers have ended, or how many jobs are acknowledged, so far and in all. */
+void told_progress(uint64_t total);
 void told_handled(uint64_t total);
 /* A handler's own stamp, CLOCK_MONOTONIC in nanoseconds. */
 void told_stamp(uint64_t number, int64_t began_ns);

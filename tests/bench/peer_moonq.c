@@ -1,4 +1,4 @@
-/* peer_moonq.c - how the load generator (load.h) speaks to moonq: PUSH, FETCH, ACK, QUEUES, WAIT. */
+/* peer_moonq.c - how the load generator (load.h) speaks to moonq: PUSH, FETCH, ACK, WORKERS, QUEUES, WAIT. */
 #include "load.h"
 
 #include <stdio.h>
@@ -27,7 +27,8 @@ static const struct {
 } fields[] = {
     {"id", FIELD_ID},           {"token", FIELD_TOKEN},
     {"payload", FIELD_PAYLOAD}, {"succeeded_total", FIELD_COUNT},
-    {"result", FIELD_RESULT},   {"state", FIELD_STATE},
+    {"done", FIELD_COUNT},      {"result", FIELD_RESULT},
+    {"state", FIELD_STATE},
 };
 
 static int field_of(const char *key, size_t len)
@@ -38,7 +39,8 @@ static int field_of(const char *key, size_t len)
     return FIELD_OTHER;
 }
 
-static uint64_t total;     /* of a QUEUES under way */
+static uint64_t total;     /* of a WORKERS or QUEUES under way */
+static bool asked_queues;  /* which of them */
 static char *ids;          /* of all pushes, if stamps are read at the end */
 static uint64_t ids_asked; /* WAITs are sent up to here */
 
@@ -164,13 +166,16 @@ static void on_fetch_reply(struct link *link)
         ask_for_jobs(link);
 }
 
-/* ---- QUEUES: what the workers have done ---- */
+/* ---- WORKERS, QUEUES: what the workers have done, and what of it is on disk ---- */
 
-static void ask(struct link *link)
+static void ask(struct link *link, bool acknowledged)
 {
-    static const char command[] = "*1\r\n$6\r\nQUEUES\r\n";
     total = 0;
-    out_add(link, command, sizeof command - 1);
+    asked_queues = acknowledged;
+    if (acknowledged)
+        out_addf(link, "*1\r\n$6\r\nQUEUES\r\n");
+    else
+        out_addf(link, "*1\r\n$7\r\nWORKERS\r\n");
     link->asks_awaited++;
 }
 
@@ -240,7 +245,7 @@ static void on_reply(struct link *link)
         confirmed(link);
     } else if (link->role == WATCHER) {
         link->asks_awaited--;
-        told_handled(total);
+        (asked_queues ? told_handled : told_progress)(total);
     } else if (options.stamps) {
         ask_for_stamps(link);
     } else {

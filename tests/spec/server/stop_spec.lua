@@ -51,11 +51,13 @@ describe("a reload", function()
       ["moonq.lua"] = [[return { pools = { default = { workers = 1 } } }]],
       ["handlers/version.lua"] = [[
         local time = require "moonq.time"
-        return { run = function(job) job:progress(0) time.sleep(job.args.ms / 1000) return "old" end }]],
+        return { keep = "1h", run = function(job)
+          job:progress(0) time.sleep(job.args.ms / 1000) return "old" end }]],
     } })
     local old = server.client:push("version", { ms = 700 })
     server:await("job.progress", old)
-    support.write_file(server.app .. "/handlers/version.lua", [[return { run = function() return "new" end }]])
+    support.write_file(server.app .. "/handlers/version.lua",
+      [[return { keep = "1h", run = function() return "new" end }]])
     server.client:reload()
     local new = server.client:push("version", { ms = 0 })
     local answers = server.client:wait({ new, old })
