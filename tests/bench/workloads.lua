@@ -228,9 +228,13 @@ local function backlog_figures(jobs)
     figures.disk_empty = system.bytes_on_disk(server.folder .. "/data")
     server.client:pause("deep")
     local fill = { handled = 0, producers = 64, window = WINDOW, patience = 60 + jobs / 5000 }
+    -- a hundredth of ten million is over before the buffers of 64,000 pushes at once have the size they will have
+    local tenth = math.max(2 * some, math.floor(jobs / 10))
     server:load(with(fill, { jobs = some, first = 3 * some }))
     figures.anon_some = system.memory(server.pid).anon
-    figures.fill_per_s = server:load(with(fill, { jobs = jobs - some, first = 4 * some })).per_s
+    server:load(with(fill, { jobs = tenth - some, first = 4 * some }))
+    figures.anon_tenth = system.memory(server.pid).anon
+    figures.fill_per_s = server:load(with(fill, { jobs = jobs - tenth, first = 3 * some + tenth })).per_s
     local memory = system.memory(server.pid)
     figures.anon_full, figures.file_full = memory.anon, memory.file
     figures.disk_full = system.bytes_on_disk(server.folder .. "/data")
@@ -275,7 +279,8 @@ local function backlog(bench)
   local function mb(bytes)
     return bytes and bytes / 1e6
   end
-  row("resident memory", "MB", "less", mb(f.anon_full), "after the first hundredth", mb(f.anon_some), 1.25)
+  row("resident memory", "MB", "less", mb(f.anon_full), "after the first tenth", mb(f.anon_tenth), 1.25)
+  row("resident memory after the first hundredth", "MB", "less", mb(f.anon_some))
   row("resident memory after a restart", "MB", "less", mb(f.anon_restarted))
   row("map pages resident", "MB", "less", mb(f.file_full))
   row("on disk", "bytes/job", "less", f.disk_full and (f.disk_full - f.disk_empty) / jobs, "its payload", 200)
@@ -523,7 +528,8 @@ local function time(bench)
   local function mb(bytes)
     return bytes and bytes / 1e6
   end
-  row("resident memory", "MB", "less", mb(f.anon_full), "after the first hundredth", mb(f.anon_some), 1.25)
+  row("resident memory", "MB", "less", mb(f.anon_full), "after the first tenth", mb(f.anon_tenth), 1.25)
+  row("resident memory after the first hundredth", "MB", "less", mb(f.anon_some))
   row("resident memory after a restart", "MB", "less", mb(f.anon_restarted))
   row("map pages resident", "MB", "less", mb(f.file_full))
   row("on disk", "bytes/job", "less", f.disk_full and (f.disk_full - f.disk_empty) / jobs)
