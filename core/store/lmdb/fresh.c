@@ -38,6 +38,7 @@ void fresh_offer(struct machine *m, struct fresh *fresh)
         m->fresh[queue->fresh_last[priority]].next = index;
     queue->fresh_last[priority] = index;
     queue->fresh_count++;
+    fresh->offered = true;
 }
 
 static int first_priority(const struct queue *queue)
@@ -56,6 +57,7 @@ struct fresh *fresh_peek(struct machine *m, struct queue *queue)
 void fresh_take(struct machine *m, struct queue *queue)
 {
     int priority = first_priority(queue);
+    m->fresh[queue->fresh_first[priority]].offered = false;
     queue->fresh_first[priority] = m->fresh[queue->fresh_first[priority]].next;
     queue->fresh_count--;
 }
@@ -76,6 +78,17 @@ void fresh_drop(struct machine *m)
     m->fresh_count = 0;
 }
 
+/* In the order of their keys: so most keys go where the one before went. */
+static void index_offered(struct machine *m, struct queue *queue)
+{
+    for (int priority = 0; priority < PRIORITIES; priority++)
+        for (uint32_t i = queue->fresh_first[priority]; i != FRESH_NONE; i = m->fresh[i].next) {
+            m->fresh[i].offered = false;
+            job_index(m, m->fresh[i].id, &m->fresh[i].status);
+        }
+    withdraw(queue);
+}
+
 void fresh_settle(struct machine *m)
 {
     for (unsigned i = 0; i < m->fresh_count; i++) {
@@ -86,7 +99,11 @@ void fresh_settle(struct machine *m)
         key_of_id(&key, fresh->id);
         char *at = txn_append(m, DB_STATES, &key, record_status_bytes(&fresh->status));
         record_write_status(at, &fresh->status);
-        job_index(m, fresh->id, &fresh->status);
+        if (!fresh->offered)
+            job_index(m, fresh->id, &fresh->status);
     }
+    for (unsigned i = 0; i < m->fresh_count; i++)
+        if (m->fresh[i].offered)
+            index_offered(m, m->fresh[i].queue);
     fresh_drop(m);
 }

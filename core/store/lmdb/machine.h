@@ -80,12 +80,14 @@ struct fresh {
     const struct job_spec *spec; /* in its op_push, which outlives the batch */
     struct job_status status;
     uint32_t next; /* of the same queue and priority */
+    bool offered;  /* it is in that list */
 };
 
 /* ---- one level of transaction: the batch's own, or a group's inside it ---- */
 struct level {
     MDB_txn *mdb;
-    MDB_cursor *cursor[DB_COUNT]; /* opened at first use */
+    MDB_cursor *cursor[DB_COUNT];    /* opened at first use */
+    struct key least_last[DB_COUNT]; /* so far at least went its keys: what comes before cannot be appended */
 };
 
 /* A job in hand. `holder` and `note` of the status were copied out of LMDB's page. */

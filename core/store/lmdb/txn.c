@@ -78,8 +78,23 @@ char *txn_reserve(struct machine *m, enum db db, const struct key *key, size_t l
     return v.mv_data;
 }
 
+/* Whether it may be the last key, as far as is known: to ask LMDB is to walk to its last page. */
+static bool may_be_last(struct machine *m, enum db db, const struct key *key)
+{
+    struct key *last = &m->at->least_last[db];
+    size_t common = key->len < last->len ? key->len : last->len;
+    int order = memcmp(key->at, last->at, common);
+    if (order < 0 || (order == 0 && key->len < last->len))
+        return false;
+    last->len = key->len;
+    memcpy(last->at, key->at, key->len);
+    return true;
+}
+
 char *txn_append(struct machine *m, enum db db, const struct key *key, size_t len)
 {
+    if (!may_be_last(m, db, key))
+        return txn_reserve(m, db, key, len);
     MDB_val k = val_of(key), v = {len, NULL};
     int rc = mdb_cursor_put(txn_cursor(m, db), &k, &v, MDB_RESERVE | MDB_APPEND);
     if (rc == MDB_KEYEXIST)
