@@ -8,10 +8,11 @@ enum {
     SPEC_FORMAT_UNIQUE = 2,   /* as 1, and a unique key with its terms */
     SPEC_FORMAT_SCHEDULE = 3, /* as 1, and the schedule that made it */
     SPEC_FORMAT_BOTH = 4,     /* as 3, and then the unique key as in 2 */
-    STATUS_FORMAT = 1,
-    STATUS_FORMAT_HELD = 2, /* as 1, and the number of the pause that holds it: few jobs need these bytes */
+    STATUS_ROOMLESS = 3,      /* 1, 2 and 3 are as 4, 5 and 6, without the room. They are read, not written */
+    STATUS_FORMAT = 4,
+    STATUS_FORMAT_HELD = 5, /* as 4, and the number of the pause that holds it: few jobs need these bytes */
     STATUS_FORMAT_LONG =
-        3, /* as 2 (the number may be 0), and how it stands to its unique key and to its time */
+        6, /* as 5 (the number may be 0), and how it stands to its unique key and to its time */
     ATTEMPT_FORMAT = 1,
     ATTEMPT_FORMAT_SCRIPTS = 2, /* as 1, and which scripts its worker had */
 };
@@ -21,6 +22,9 @@ enum {
     SPEC_FIXED_BYTES = 1 + 1 + 2 + 4 + 4 + 8 + 8 + 8, /* format .. keep_ms */
     SPEC_UNIQUE_BYTES = 4 + 8 + 2,
     STATUS_LONG_BYTES = 1 + 2 + 8 + 8 + 8,
+    /* Holder and note take at least this much, so that a lease writes a status where it stands: a longer one moves
+       its neighbours, and a page of jobs that are leased one after the other has no room for them and is split */
+    STATUS_ROOM_BYTES = 16,
     STATUS_FIXED_BYTES = 1 + 1 + 1 + 1 + 4 + 2 + 2 + 8 + 8 + 8 + 8 + 8 + 4,
 };
 
@@ -177,9 +181,15 @@ static size_t bytes_behind(char format)
     return format == STATUS_FORMAT ? 0 : format == STATUS_FORMAT_HELD ? 4 : 4 + STATUS_LONG_BYTES;
 }
 
+static size_t room_left(const struct job_status *status)
+{
+    size_t taken = status->holder.len + status->note.len;
+    return taken < STATUS_ROOM_BYTES ? STATUS_ROOM_BYTES - taken : 0;
+}
+
 size_t record_status_bytes(const struct job_status *status)
 {
-    return STATUS_FIXED_BYTES + 2 * 4 + status->holder.len + status->note.len +
+    return STATUS_FIXED_BYTES + 2 * 4 + status->holder.len + status->note.len + room_left(status) +
            bytes_behind(format_of(status)) + SUM_BYTES;
 }
 
@@ -194,6 +204,14 @@ static char *put_long(char *at, const struct job_status *status)
 }
 
 /* NULL if all is well. */
+static const char *skip_room(const struct job_status *status, struct reader *body)
+{
+    uint8_t all = 0;
+    for (size_t left = room_left(status); left && !body->short_; left--)
+        all |= reader_u8(body);
+    return all ? "has something where it should have room" : NULL;
+}
+
 static const char *read_long(struct job_status *status, struct reader *body)
 {
     uint8_t role = reader_u8(body);
@@ -235,6 +253,8 @@ void record_write_status(char *start, const struct job_status *status)
     be32_put(at + 48, progress);
     at = put_string(at + 52, status->holder);
     at = put_string(at, status->note);
+    memset(at, 0, room_left(status));
+    at += room_left(status);
     if (format != STATUS_FORMAT) {
         be32_put(at, status->held_no);
         at += sizeof status->held_no;
@@ -247,15 +267,13 @@ void record_write_status(char *start, const struct job_status *status)
 enum mq_code record_read_status(struct job_status *out, struct slice bytes, struct mq_err *err)
 {
     struct reader body;
-    bool is_long = bytes.len && bytes.at[0] == STATUS_FORMAT_LONG;
-    bool held = bytes.len && bytes.at[0] == STATUS_FORMAT_HELD;
-    enum mq_code code = open_record(&body, bytes,
-                                    is_long ? STATUS_FORMAT_LONG
-                                    : held  ? STATUS_FORMAT_HELD
-                                            : STATUS_FORMAT,
-                                    "status", err);
+    uint8_t format = bytes.len ? (uint8_t)bytes.at[0] : STATUS_FORMAT;
+    bool has_room = format > STATUS_ROOMLESS, known = format && format <= STATUS_FORMAT_LONG;
+    enum mq_code code = open_record(&body, bytes, known ? format : STATUS_FORMAT, "status", err);
     if (code != MQ_OK)
         return code;
+    if (!has_room)
+        format += STATUS_ROOMLESS;
     struct job_status status = {.key_role = KEY_NONE};
     uint8_t state = reader_u8(&body);
     status.state = (enum job_state)state;
@@ -277,13 +295,15 @@ enum mq_code record_read_status(struct job_status *out, struct slice bytes, stru
     memcpy(&status.progress, &progress, sizeof progress);
     status.holder = reader_string(&body);
     status.note = reader_string(&body);
-    status.held_no = held || is_long ? reader_u32(&body) : 0;
-    const char *wrong = is_long ? read_long(&status, &body) : NULL;
+    const char *wrong = has_room ? skip_room(&status, &body) : NULL;
+    status.held_no = format != STATUS_FORMAT ? reader_u32(&body) : 0;
+    if (!wrong && format == STATUS_FORMAT_LONG)
+        wrong = read_long(&status, &body);
     if (wrong)
         return mq_fail(err, MQ_INTERNAL, "status record %s", wrong);
     if (state == JOB_NONE || state >= JOB_STATES)
         return mq_fail(err, MQ_INTERNAL, "status record has state %u", state);
-    if (held && !body.short_ && !status.held_no)
+    if (format == STATUS_FORMAT_HELD && !body.short_ && !status.held_no)
         return mq_fail(err, MQ_INTERNAL, "status record is held by pause 0, which is none");
     code = close_record(&body, "status", err);
     if (code == MQ_OK)

@@ -166,8 +166,8 @@ static const struct migration {
     unsigned from;
     int (*run)(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT]);
 } migrations[] = {
-    {1, nothing}, {2, count_kept}, {3, nothing},
-    {4, nothing}, {5, nothing},    {LAYOUT, NULL}, /* today's: nothing to do */
+    {1, nothing}, {2, count_kept}, {3, nothing},   {4, nothing},
+    {5, nothing}, {6, nothing},    {LAYOUT, NULL}, /* today's: nothing to do */
 };
 
 static enum mq_code migrate(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned from, struct mq_err *err)

@@ -25,9 +25,9 @@
  * Which index entries a job has follows from its status alone (job.c), so each of them can be checked, and made
  * anew. Numbers in keys are big-endian: the order of the bytes is the order of the numbers.
  *
- * This layout is number 6. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead; 3 had no
- * schedules; 4 had no unique keys; 5 no journal (journal.h) before it. To change it: raise LAYOUT, add a row to the
- * migrations in layout.c.
+ * This layout is number 7. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead; 3 had no
+ * schedules; 4 had no unique keys; 5 no journal (journal.h) before it; 6 no room in a status (job/record.c). To change it: raise
+ * LAYOUT, add a row to the migrations in layout.c.
  */
 #ifndef MOONQ_STORE_LMDB_LAYOUT_H
 #define MOONQ_STORE_LMDB_LAYOUT_H
@@ -40,7 +40,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 
-#define LAYOUT 6
+#define LAYOUT 7
 
 enum db {
     DB_META,

@@ -8,6 +8,7 @@
 
 #include <xxhash.h>
 
+#include "base/bytes.h"
 #include "job/record.h"
 
 static const struct job_spec spec = {
@@ -138,12 +139,12 @@ static void a_held_status_has_its_pause_and_others_are_no_longer_for_it(void **s
     size_t len = record_status_bytes(&held);
     assert_int_equal(len, record_status_bytes(&status) + 4);
     record_write_status(at, &held);
-    assert_int_equal(at[0], 2);
+    assert_int_equal(at[0], 5);
     assert_int_equal(record_read_status(&out, (struct slice){at, len}, NULL), MQ_OK);
     assert_int_equal(out.held_no, held.held_no);
     assert_true(slice_equal(out.note, held.note));
     record_write_status(at, &status);
-    assert_int_equal(at[0], 1); /* as before there were pauses of types */
+    assert_int_equal(at[0], 4); /* as before there were pauses of types */
     assert_int_equal(record_read_status(&out, (struct slice){at, record_status_bytes(&status)}, NULL), MQ_OK);
     assert_int_equal(out.held_no, 0);
 }
@@ -216,16 +217,16 @@ static void a_status_is_long_only_if_it_has_more_to_say(void **state)
         char format;
         bool good;
     } rows[] = {
-        {KEY_NONE, 0, 0, 0, 0, 0, 1, true},
-        {KEY_NONE, 0, 0, 0, 0, 5, 2, true},
-        {KEY_HOLDS, 8, 1767225700000LL, 0, 0, 5, 3, true},
-        {KEY_FREE, JOB_STATES_ALL, 0, 0, 0, 0, 3, true},
-        {KEY_NONE, 0, 0, 1767225700000LL, 12, 0, 3, true},
-        {KEY_HOLDS, 8, 0, 0, 0, 0, 3, false}, /* a holder without an end, not even a far one */
-        {KEY_FREE, 8, 1, 0, 0, 0, 3, false},  /* an end without a holder */
-        {KEY_NONE, 8, 0, 1, 0, 0, 3, false},  /* states of no key */
-        {KEY_FREE, 1, 0, 0, 0, 0, 3, false},  /* a state that there is not */
-        {(enum key_role)9, 8, 0, 0, 0, 0, 3, false},
+        {KEY_NONE, 0, 0, 0, 0, 0, 4, true},
+        {KEY_NONE, 0, 0, 0, 0, 5, 5, true},
+        {KEY_HOLDS, 8, 1767225700000LL, 0, 0, 5, 6, true},
+        {KEY_FREE, JOB_STATES_ALL, 0, 0, 0, 0, 6, true},
+        {KEY_NONE, 0, 0, 1767225700000LL, 12, 0, 6, true},
+        {KEY_HOLDS, 8, 0, 0, 0, 0, 6, false}, /* a holder without an end, not even a far one */
+        {KEY_FREE, 8, 1, 0, 0, 0, 6, false},  /* an end without a holder */
+        {KEY_NONE, 8, 0, 1, 0, 0, 6, false},  /* states of no key */
+        {KEY_FREE, 1, 0, 0, 0, 0, 6, false},  /* a state that there is not */
+        {(enum key_role)9, 8, 0, 0, 0, 0, 6, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct job_status out, in = status;
@@ -252,6 +253,70 @@ static void a_status_is_long_only_if_it_has_more_to_say(void **state)
         }
         free(at);
     }
+}
+
+/* A layout before had no room behind holder and note, and other numbers. */
+static void a_status_of_before_there_was_room_is_still_read(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t held_no;
+        wall_ms was_due;
+        char format;
+    } rows[] = {{0, 0, 1}, {5, 0, 2}, {0, 1767225700000LL, 3}};
+    enum {
+        STRINGS_AT = 58,
+        ROOM = 16,
+        SUM = 4
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct job_status in = status, out;
+        in.holder = SLICE("w-1");
+        in.note = SLICE_EMPTY;
+        in.held_no = rows[i].held_no;
+        in.was_due = rows[i].was_due;
+        size_t len = record_status_bytes(&in), head = STRINGS_AT + 4 + in.holder.len + 4,
+               room = ROOM - in.holder.len, old = len - room;
+        char *at = malloc(len), *before = malloc(old);
+        record_write_status(at, &in);
+        memcpy(before, at, head);
+        memcpy(before + head, at + head + room, len - head - room - SUM);
+        before[0] = rows[i].format;
+        be32_put(before + old - SUM, (uint32_t)XXH3_64bits(before, old - SUM));
+        assert_int_equal(record_read_status(&out, (struct slice){before, old}, NULL), MQ_OK);
+        assert_true(slice_equal(out.holder, in.holder));
+        assert_int_equal(out.held_no, in.held_no);
+        assert_int_equal(out.was_due, in.was_due);
+        assert_int_equal(out.deadline, in.deadline);
+        free(at);
+        free(before);
+    }
+}
+
+static void what_stands_in_the_room_is_noticed(void **state)
+{
+    (void)state;
+    struct job_status in = status, out;
+    struct mq_err err;
+    in.holder = in.note = SLICE_EMPTY;
+    size_t len = record_status_bytes(&in);
+    char *at = malloc(len);
+    record_write_status(at, &in);
+    at[58 + 8 + 3] = 1;
+    be32_put(at + len - 4, (uint32_t)XXH3_64bits(at, len - 4));
+    assert_int_equal(record_read_status(&out, (struct slice){at, len}, &err), MQ_INTERNAL);
+    assert_non_null(strstr(err.text, "room"));
+    free(at);
+}
+
+static void a_lease_makes_a_status_no_longer(void **state)
+{
+    (void)state;
+    struct job_status in = status;
+    in.holder = in.note = SLICE_EMPTY;
+    size_t waiting = record_status_bytes(&in);
+    in.holder = SLICE("thumbnails-12");
+    assert_int_equal(record_status_bytes(&in), waiting);
 }
 
 static void an_attempt_comes_back_as_it_was(void **state)
@@ -344,6 +409,9 @@ int main(void)
         cmocka_unit_test(a_held_status_without_a_pause_is_damage),
         cmocka_unit_test(a_unique_key_comes_back_with_its_terms),
         cmocka_unit_test(a_status_is_long_only_if_it_has_more_to_say),
+        cmocka_unit_test(a_status_of_before_there_was_room_is_still_read),
+        cmocka_unit_test(what_stands_in_the_room_is_noticed),
+        cmocka_unit_test(a_lease_makes_a_status_no_longer),
         cmocka_unit_test(an_attempt_comes_back_as_it_was),
         cmocka_unit_test(an_attempt_whose_scripts_are_not_known_is_as_it_always_was),
         cmocka_unit_test(every_flipped_bit_and_every_cut_is_seen),

@@ -2221,7 +2221,7 @@ static void the_figures_of_the_store_add_up(void **state)
     assert_int_equal(lab->stats.operations, 2);
     assert_int_equal(lab->stats.batch_max, 1);
     assert_int_equal(lab->stats.quarantined, 0);
-    assert_int_equal(lab->stats.layout, 6);
+    assert_int_equal(lab->stats.layout, 7);
     assert_int_equal(lab->stats.unique_keys, 0);
     assert_true(lab->stats.used_bytes > 0 && lab->stats.map_bytes >= lab->stats.used_bytes);
     assert_true(lab->stats.file_bytes >= lab->stats.used_bytes);
