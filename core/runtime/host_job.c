@@ -234,7 +234,9 @@ void job_push_maker(lua_State *L)
 static int host_job_progress(lua_State *L)
 {
     struct task *task = check_job(L);
-    double fraction = luaL_checknumber(L, 2);
+    if (!lua_isnumber(L, 2))
+        return host_misuse(L, "job:progress takes a number from 0 to 1 first, not a %s", luaL_typename(L, 2));
+    double fraction = lua_tonumber(L, 2);
     struct slice note = value_text(L, 3);
     if (!(fraction >= 0 && fraction <= 1))
         return host_misuse(L, "progress %g is not between 0 and 1", fraction);
@@ -436,6 +438,9 @@ static int host_job_push(lua_State *L)
     else
         code = json_write(&rt.scratch, L, 3, rt.setup.payload_max, &err);
     order.payload = buf_bytes(&rt.scratch);
+    if (code == MQ_OK && lua_type(L, 2) != LUA_TSTRING)
+        code = mq_fail(&err, MQ_BADARG, "the first argument of push is the name of a job type, not a %s",
+                       luaL_typename(L, 2));
     if (code == MQ_OK && !lua_isnil(L, 4) && !lua_istable(L, 4))
         code = mq_fail(&err, MQ_BADARG, "the third argument of push is a table of options");
     if (code == MQ_OK && lua_istable(L, 4))

@@ -38,6 +38,7 @@ static const char usage[] =
 struct fsck_command {
     char dir[PATH_BYTES];
     bool repair, json;
+    unsigned long long lasting; /* problems that no repair can mend */
     json_t *problems;
 };
 
@@ -55,6 +56,7 @@ static void print_problem(void *owner, const struct fsck_problem *problem)
     struct fsck_command *command = owner;
     const struct fsck_kind_row *kind = &fsck_kinds[problem->kind];
     char id[JOB_ID_TEXT_BYTES];
+    command->lasting += !kind->mended;
     if (!command->json) {
         printf("%s. %s\n", problem->text, kind->means);
         return;
@@ -81,8 +83,9 @@ static void print_report(const struct fsck_command *command, const struct fsck_r
                problems == 1 ? "problem" : "problems", left);
     else
         printf("%llu %s found%s.", problems, problems == 1 ? "problem" : "problems",
-               command->repair ? ", which no repair can mend: restore a backup"
-                               : " (--repair mends what it can)");
+               command->repair || command->lasting == problems
+                   ? ", which no repair can mend: restore a backup"
+                   : " (--repair mends what it can)");
     printf(" %llu jobs in %llu queues, %llu schedules, %llu index entries, %llu in quarantine; %llu pages, "
            "%llu of them free.\n",
            (unsigned long long)report->jobs, (unsigned long long)report->queues,

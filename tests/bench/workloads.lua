@@ -184,6 +184,25 @@ end
 
 -- ---- backlog ----
 
+local function hundredth_of(jobs)
+  return math.min(100000, math.max(10000, math.floor(jobs / 100)))
+end
+
+--- Pushes `jobs`, from the number `first` on; notes memory and disk. A hundredth of ten million is over before the
+--- buffers of 64,000 pushes at once have the size that they will have, so what grows is looked for from a tenth on.
+local function fill(server, figures, jobs, first)
+  local some, tenth = hundredth_of(jobs), math.max(2 * hundredth_of(jobs), math.floor(jobs / 10))
+  local load = { handled = 0, producers = 64, window = WINDOW, patience = 60 + jobs / 5000 }
+  server:load(with(load, { jobs = some, first = first }))
+  figures.anon_some = system.memory(server.pid).anon
+  server:load(with(load, { jobs = tenth - some, first = first + some }))
+  figures.anon_tenth = system.memory(server.pid).anon
+  figures.fill_per_s = server:load(with(load, { jobs = jobs - tenth, first = first + tenth })).per_s
+  local memory = system.memory(server.pid)
+  figures.anon_full, figures.file_full = memory.anon, memory.file
+  figures.disk_full = system.bytes_on_disk(server.folder .. "/data")
+end
+
 --- Pushes `jobs` while the workers drain as many: on an empty queue the same ones, over a backlog the oldest.
 local function drain_some(server, first, jobs)
   local base = server:counts().succeeded_total or 0
@@ -219,7 +238,7 @@ local function time_to_serve(server)
 end
 
 local function backlog_figures(jobs)
-  local some = math.min(100000, math.max(10000, math.floor(jobs / 100)))
+  local some = hundredth_of(jobs)
   local figures = {}
   local server = subjects.moonq_new({ pool = LUA_POOL, queues = '"deep", "default"',
     handlers = { noop = 'return { queue = "deep", run = function() end }' } })
@@ -227,17 +246,7 @@ local function backlog_figures(jobs)
     figures.rate_empty = drain_thrice(server, 0, some)
     figures.disk_empty = system.bytes_on_disk(server.folder .. "/data")
     server.client:pause("deep")
-    local fill = { handled = 0, producers = 64, window = WINDOW, patience = 60 + jobs / 5000 }
-    -- a hundredth of ten million is over before the buffers of 64,000 pushes at once have the size they will have
-    local tenth = math.max(2 * some, math.floor(jobs / 10))
-    server:load(with(fill, { jobs = some, first = 3 * some }))
-    figures.anon_some = system.memory(server.pid).anon
-    server:load(with(fill, { jobs = tenth - some, first = 4 * some }))
-    figures.anon_tenth = system.memory(server.pid).anon
-    figures.fill_per_s = server:load(with(fill, { jobs = jobs - tenth, first = 3 * some + tenth })).per_s
-    local memory = system.memory(server.pid)
-    figures.anon_full, figures.file_full = memory.anon, memory.file
-    figures.disk_full = system.bytes_on_disk(server.folder .. "/data")
+    fill(server, figures, jobs, 3 * some)
     figures.rate_full = drain_thrice(server, 3 * some + jobs, some, function()
       server.client:resume("deep") -- the workers take from the old end while the new end is pushed
     end)
@@ -427,20 +436,13 @@ local function scheduled(jobs, apart, lead)
 end
 
 local function scheduled_figures(jobs)
-  local some = math.min(100000, math.max(10000, math.floor(jobs / 100)))
   return with_clock_server({ queues = '"deep", "default"', handlers = {
     noop = 'return { queue = "deep", delay = "300d", run = function() end }',
     now = "return { run = function() end }" } },
     function(server)
       local figures = {}
-      local fill = { handled = 0, producers = 64, window = WINDOW, patience = 60 + jobs / 5000 }
       figures.disk_empty = system.bytes_on_disk(server.folder .. "/data")
-      server:load(with(fill, { jobs = some }))
-      figures.anon_some = system.memory(server.pid).anon
-      figures.fill_per_s = server:load(with(fill, { jobs = jobs - some, first = some })).per_s
-      local memory = system.memory(server.pid)
-      figures.anon_full, figures.file_full = memory.anon, memory.file
-      figures.disk_full = system.bytes_on_disk(server.folder .. "/data")
+      fill(server, figures, jobs, 0)
       server:stop("KILL")
       local began = system.monotonic()
       server:start()

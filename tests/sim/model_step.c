@@ -171,6 +171,9 @@ enum mq_code apply_many(struct model *m, const struct store_op *head)
 enum mq_code apply_queue(struct model *m, const struct store_op *head)
 {
     const struct op_queue *op = (const struct op_queue *)head;
+    char name[MODEL_TEXT];
+    if (op->change == QUEUE_RESUME && !model_queue(m, text_of(name, op->name)))
+        return MQ_NOTFOUND;
     struct model_queue *queue = ensure_queue(m, op->name);
     if (op->change == QUEUE_PAUSE) {
         queue->paused = true;

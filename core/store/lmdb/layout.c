@@ -249,11 +249,19 @@ static void read_meta(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], struct meta *me
         meta->last_id = last;
 }
 
+bool layout_is_damage(int rc)
+{
+    return rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID;
+}
+
 enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct mq_err *err)
 {
     unsigned layout = LAYOUT;
     for (int i = 0; i < DB_COUNT; i++) {
         int rc = mdb_dbi_open(txn, db_names[i], MDB_CREATE, &dbi[i]);
+        if (layout_is_damage(rc))
+            return mq_fail(err, MQ_INTERNAL, "%s: database '%s': %s", LAYOUT_DAMAGED, db_names[i],
+                           mdb_strerror(rc));
         if (rc)
             return mq_fail(err, MQ_BADARG, "the file is not a moonq store: database '%s': %s", db_names[i],
                            mdb_strerror(rc));

@@ -181,9 +181,14 @@ struct journal_mark {
     uint64_t epoch, sum;
 };
 
+/* What LMDB answers when a page is not what it should be, and what to do then. */
+#define LAYOUT_DAMAGED                                                                                       \
+    "the pages of the store's file are damaged: moonq fsck says how, a backup must be restored"
+bool layout_is_damage(int rc);
+
 /*
  * Opens every database in the write transaction `txn`, and creates what is missing. BADARG: a newer layout (both numbers
- * are in the message), or a file that is not ours. The journal is to be replayed next: it is of the layout found.
+ * are in the message), or a file that is not ours. INTERNAL: it is damaged. The journal is to be replayed next: it is of the layout found.
  */
 enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct mq_err *err);
 /* Migrates an older layout, and reads the counters. */

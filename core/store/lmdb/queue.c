@@ -354,6 +354,11 @@ void queue_run(struct machine *m, struct store_op *op)
         if (op->code != MQ_OK)
             return;
     }
+    if (change->change == QUEUE_RESUME && !queue_find(m, change->name)) {
+        op->code = mq_fail(&op->err, MQ_NOTFOUND, "there is no queue '%.*s': nothing to resume",
+                           SLICE_ARG(change->name));
+        return;
+    }
     struct queue *queue = queue_ensure(m, change->name);
     queue_touch(m, queue);
     struct queue_body *body = &queue->body;

@@ -159,18 +159,25 @@ static struct batch cut(struct writer *writer)
     return batch;
 }
 
-/* The world failed in a way that nothing here mends: whoever supervises us restarts from what is on disk. */
-_Noreturn static void give_up(const char *what, const char *why)
+static const char *advice(int rc)
 {
-    log_event(LOG_ERROR, "store.failed", LOG_STR("what", what), LOG_STR("error", why));
-    mq_bug("store: %s: %s", what, why);
+    return layout_is_damage(rc) ? LAYOUT_DAMAGED
+                                : "nothing that was confirmed is lost: mend the cause and start again";
+}
+
+/* The world failed in a way that nothing here mends: whoever supervises us restarts from what is on disk. */
+_Noreturn static void give_up(const char *what, int rc, const char *why)
+{
+    log_event(LOG_ERROR, "store.failed", LOG_STR("what", what), LOG_STR("error", why),
+              LOG_STR("next", advice(rc)));
+    abort();
 }
 
 static void grow(struct writer *writer, uint64_t bytes)
 {
     struct mq_err err;
     if (env_grow(writer->env, bytes, &err) != MQ_OK)
-        give_up("growing the map", err.text);
+        give_up("growing the map", 0, err.text);
 }
 
 /* ---- checkpoints ---- */
@@ -213,7 +220,7 @@ bool writer_checkpoint(struct writer *writer)
             note_refusal(writer);
             return false;
         case APPLIED_FAILED:
-            give_up("a checkpoint", mdb_strerror(m->rc));
+            give_up("a checkpoint", m->rc, mdb_strerror(m->rc));
         }
     }
     note_checkpoint(writer, writer->batches);
@@ -266,7 +273,7 @@ void writer_rest(struct writer *writer, mono_ms now)
     } else if (until_sync(writer, now) == 0) {
         int error = journal_sync(&writer->env->journal);
         if (error)
-            give_up("the journal's sync", strerror(error));
+            give_up("the journal's sync", error, strerror(error));
     }
 }
 
@@ -307,7 +314,7 @@ static bool to_journal(struct writer *writer, const struct batch *batch, bool di
     if (error == ENOSPC || error == EDQUOT || error == EFBIG)
         return false;
     if (error)
-        give_up("the journal", strerror(error));
+        give_up("the journal", error, strerror(error));
     if (first)
         writer->open_since = clock_mono();
     if (synced && journal->unsynced)
@@ -387,7 +394,7 @@ static void commit(struct writer *writer, const struct batch *batch)
             full = m->no_space = true;
             break;
         case APPLIED_FAILED:
-            give_up("a commit", mdb_strerror(m->rc));
+            give_up("a commit", m->rc, mdb_strerror(m->rc));
         }
     }
 }

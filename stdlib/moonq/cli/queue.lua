@@ -87,7 +87,9 @@ local function pause(args)
   for _, word in ipairs(options) do
     words[#words + 1] = word
   end
-  change(args, words, "%s is paused; moonq resume brings it back")
+  local ends = args["for"] and "in " .. args["for"] or args["until"] and "at " .. args["until"]
+  change(args, words, "%s is paused; " .. (ends and ("it resumes by itself %s, or by moonq resume"):format(
+    ends:gsub("%%", "%%%%")) or "moonq resume brings it back"))
 end
 
 -- ---- purge ----------------------------------------------------------------------------------------------------------

@@ -67,6 +67,11 @@ static const struct {
      "[\"job 0000000000001 (job)\",\"userdata\",true]"},
     {"return { pcall(function() job:progress(2) end) }",
      "[false,\"handlers/job.lua:2: progress 2 is not between 0 and 1\"]"},
+    {"return { pcall(function() job:progress('half') end) }",
+     "[false,\"handlers/job.lua:2: job:progress takes a number from 0 to 1 first, not a string\"]"},
+    {"local ok, err = pcall(function() job:push(5, {}) end) return { err.code, err.message }",
+     "[\"BADARG\",\"handlers/job.lua:2: the first argument of push is the name of a job type, not a "
+     "number\"]"},
     {"job:log('error', { a = 1 }) job:log({}) return pcall(job.log, job, 'warn', nil)", "true"},
 };
 

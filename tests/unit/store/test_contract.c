@@ -133,6 +133,8 @@ static void a_draining_queue_refuses_pushes_and_runs_what_is_there(void **state)
     (void)state;
     struct lab *lab = open_lab();
     lab_push(lab, "q", "1");
+    assert_int_equal(lab_change_queue(lab, "typo", QUEUE_RESUME, -1), MQ_NOTFOUND);
+    assert_null(lab_queue(lab, "typo")); /* and it is not begun by that */
     lab_change_queue(lab, "q", QUEUE_DRAIN, -1);
     struct op_push push = lab_order(lab, "q", "2");
     assert_int_equal(lab_push_op(lab, &push), MQ_BUSY);
