@@ -327,7 +327,7 @@ describe("the command line", function()
     assert.equal(0, (moonq("resume", "handled")))
     assert.equal(13, #push("echo", "{}", "--queue", "handled"))
     status, _, err = moonq("resume", "handeld")
-    assert.equal(1, status)
+    assert.equal(4, status)
     assert.matches("there is no queue 'handeld'", err, 1, true)
   end)
 
