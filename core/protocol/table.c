@@ -609,7 +609,9 @@ const struct command commands[] = {
         .op_bytes = sizeof(struct pause_call),
         .run = cmd_resume,
         .answer = answer_ok,
-        .summary = "End PAUSE; of a queue DRAIN, too.",
+        .summary =
+            "End PAUSE; of a queue DRAIN, too. NOTFOUND: there is no such queue (it begins with its first "
+            "push, pause or limit), or the type is not paused.",
         .reply = "`OK`",
         .errors = "BADARG NOTFOUND NOSPACE",
         .since = "0.1",

@@ -39,6 +39,7 @@ struct fsck_command {
     char dir[PATH_BYTES];
     bool repair, json;
     unsigned long long lasting; /* problems that no repair can mend */
+    bool damaged;               /* one of them is of the pages */
     json_t *problems;
 };
 
@@ -57,6 +58,7 @@ static void print_problem(void *owner, const struct fsck_problem *problem)
     const struct fsck_kind_row *kind = &fsck_kinds[problem->kind];
     char id[JOB_ID_TEXT_BYTES];
     command->lasting += !kind->mended;
+    command->damaged |= problem->kind == FSCK_PAGES || problem->kind == FSCK_CUT;
     if (!command->json) {
         printf("%s. %s\n", problem->text, kind->means);
         return;
@@ -73,19 +75,21 @@ static void print_problem(void *owner, const struct fsck_problem *problem)
 static void print_report(const struct fsck_command *command, const struct fsck_report *report)
 {
     unsigned long long problems = report->problems, left = report->left;
+    const char *next = command->damaged ? ": restore a backup" : "; the jobs are whole";
     printf("%s: ", command->dir);
     if (!problems)
         printf("clean.");
     else if (report->mended && !left)
         printf("%llu %s found, all mended.", problems, problems == 1 ? "problem" : "problems");
     else if (report->mended)
-        printf("%llu %s found, %llu left that no repair can mend: restore a backup.", problems,
-               problems == 1 ? "problem" : "problems", left);
+        printf("%llu %s found, %llu left that no repair can mend%s.", problems,
+               problems == 1 ? "problem" : "problems", left, next);
+    else if (command->repair || command->lasting == problems)
+        printf("%llu %s found, which no repair can mend%s.", problems, problems == 1 ? "problem" : "problems",
+               next);
     else
-        printf("%llu %s found%s.", problems, problems == 1 ? "problem" : "problems",
-               command->repair || command->lasting == problems
-                   ? ", which no repair can mend: restore a backup"
-                   : " (--repair mends what it can)");
+        printf("%llu %s found (--repair mends what it can).", problems,
+               problems == 1 ? "problem" : "problems");
     printf(" %llu jobs in %llu queues, %llu schedules, %llu index entries, %llu in quarantine; %llu pages, "
            "%llu of them free.\n",
            (unsigned long long)report->jobs, (unsigned long long)report->queues,

@@ -373,7 +373,7 @@ struct queue_view {
     wall_ms oldest_ready; /* pushed_at of the head of the queue; WALL_NEVER if none. Only in op_queues */
 };
 
-/* Creates the queue if needed and changes what is named. */
+/* Creates the queue if needed and changes what is named. NOTFOUND: RESUME of a queue that there is not. */
 struct op_queue {
     struct store_op op;
     struct slice name;

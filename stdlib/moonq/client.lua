@@ -687,6 +687,8 @@ function Client:pause(queue, opts)
   return request(self, add_options({ "PAUSE", queue }, opts, pause_options))
 end
 
+--- Raises: NOTFOUND if there is no such queue.
+---@param queue string
 function Client:resume(queue)
   return self:call("RESUME", queue)
 end

@@ -32,6 +32,7 @@
  */
 #define WATCH_LEAST_NS 300000
 #define WATCH_MOST_NS  50000000
+#define WATCH_STILL_NS 1000000000
 
 struct options options = {
     .type = "noop",
@@ -311,17 +312,31 @@ void acknowledged(uint64_t count)
         ended_ns = now_ns();
 }
 
+static void plan_question(int64_t now)
+{
+    double each_ns = (double)(now - began_ns) / (double)(told + 1);
+    double half_ns = told < options.handled ? 0.5 * (double)(options.handled - told) * each_ns : 0;
+    ask_at_ns = now + (int64_t)fmax(WATCH_LEAST_NS, fmin(WATCH_MOST_NS, half_ns));
+}
+
+/* A worker that is replaced takes its count with it: then only the store knows. */
 void told_progress(uint64_t total)
 {
+    static uint64_t before;
+    static int64_t rose_ns;
+    int64_t now = now_ns();
     if (!began_ns) {
-        progress_base = total;
+        progress_base = before = total;
         return;
     }
-    told = total - progress_base;
-    all_ended = told >= options.handled;
-    int64_t now = now_ns();
-    double half_ns = 0.5 * (double)(options.handled - told) * (double)(now - began_ns) / (double)(told + 1);
-    ask_at_ns = all_ended ? now : now + (int64_t)fmax(WATCH_LEAST_NS, fmin(WATCH_MOST_NS, half_ns));
+    if (total > before || !rose_ns)
+        rose_ns = now;
+    told = total < progress_base ? 0 : total - progress_base;
+    all_ended = told >= options.handled || total < before || now - rose_ns > WATCH_STILL_NS;
+    before = total;
+    plan_question(now);
+    if (all_ended)
+        ask_at_ns = now;
 }
 
 void told_handled(uint64_t total)
@@ -329,10 +344,11 @@ void told_handled(uint64_t total)
     if (total < options.base)
         die("%s: the counter ran backwards", peer->name);
     told = total - options.base;
+    int64_t now = now_ns();
     if (told >= options.handled)
-        ended_ns = now_ns();
+        ended_ns = now;
     else
-        ask_at_ns = now_ns() + WATCH_LEAST_NS;
+        plan_question(now);
 }
 
 void told_stamp(uint64_t number, int64_t at_ns)

@@ -24,6 +24,9 @@ bench.quick = env("QUICK") ~= nil and env("QUICK") ~= "0"
 bench.rounds = tonumber(env("ROUNDS")) or (bench.quick and 1 or 3)
 bench.calm_ms = tonumber(env("CALM"))
 bench.backlog = tonumber(env("BACKLOG")) or (bench.quick and 200000 or 10000000)
+if bench.backlog < 100000 then
+  error("BACKLOG is at least 100000: a tenth of it must be more than what is under way", 0)
+end
 
 local function say(...)
   io.stderr:write(string.format(...), "\n")

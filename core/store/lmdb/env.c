@@ -17,7 +17,6 @@
 #include "base/alloc.h"
 #include "base/file.h"
 
-#define DATA_NAME         "moonq.mdb"
 #define NEW_NAME          "moonq.mdb.new" /* while it is made */
 #define MAP_DEFAULT_BYTES (64ULL << 20)
 #define MAP_LEAST_BYTES   (256ULL << 10) /* an empty store and a commit or two */
@@ -326,13 +325,9 @@ enum mq_code env_grow(struct env *env, uint64_t need_bytes, struct mq_err *err)
     return MQ_OK;
 }
 
-void env_grow_early(struct env *env)
+enum mq_code env_grow_early(struct env *env, struct mq_err *err)
 {
-    if (env_used_bytes(env) <= env->map_bytes / 4 * 3)
-        return;
-    struct mq_err err;
-    if (env_grow(env, 0, &err) != MQ_OK)
-        mq_bug("%s", err.text);
+    return env_used_bytes(env) <= env->map_bytes / 4 * 3 ? MQ_OK : env_grow(env, 0, err);
 }
 
 uint64_t env_used_bytes(const struct env *env)

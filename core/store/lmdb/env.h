@@ -54,7 +54,7 @@ enum mq_code env_code_of(int error);
 /* Doubles the map until at least `need_bytes` more fit. No transaction of the calling thread is open. */
 enum mq_code env_grow(struct env *env, uint64_t need_bytes, struct mq_err *err);
 /* Grows ahead of need: less than a quarter of the map is left. */
-void env_grow_early(struct env *env);
+enum mq_code env_grow_early(struct env *env, struct mq_err *err);
 
 /* Around every snapshot. */
 void env_read_begin(struct env *env);

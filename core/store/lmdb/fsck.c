@@ -8,7 +8,6 @@
 
 #include "store/lmdb/lock.h"
 
-#define DATA_NAME  "moonq.mdb"
 #define PATH_BYTES 4096
 #define ROUNDS_MAX 8 /* a job moved aside, its entries, the counters: three; more are for the unforeseen */
 #define MEND_ROOM  (16ULL << 30) /* of addresses, for what journal and repair add to the file */

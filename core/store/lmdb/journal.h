@@ -27,9 +27,11 @@
 #include "store/lmdb/layout.h"
 #include "base/buf.h"
 
-#define JOURNAL_NAME       "moonq.journal"
-#define JOURNAL_DAMAGED    ".damaged" /* added to the name of one that is put aside */
-#define JOURNAL_FORMAT     1
+#define JOURNAL_NAME    "moonq.journal"
+#define JOURNAL_DAMAGED ".damaged" /* added to the name of one that is put aside */
+#define JOURNAL_FORMAT  1
+/* Beside LMDB's codes: what this life wrote cannot be read back. */
+#define JOURNAL_UNREADABLE (MDB_LAST_ERRCODE + 1000)
 #define JOURNAL_PAGE       4096u
 #define JOURNAL_HEAD_BYTES (4 + 4 + 8 + 8 + 8) /* of a record */
 #define JOURNAL_STEP_LEAST (64u << 10)         /* the file grows by as much as it has, */

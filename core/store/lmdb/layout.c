@@ -1,5 +1,7 @@
 #include "store/lmdb/layout.h"
 
+#include <stdio.h>
+
 #include "job/record.h"
 
 const char *const db_names[DB_COUNT] = {
@@ -166,9 +168,22 @@ static const struct migration {
     unsigned from;
     int (*run)(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT]);
 } migrations[] = {
+    /* 6: statuses are read as they were, and written anew when they change */
     {1, nothing}, {2, count_kept}, {3, nothing},   {4, nothing},
     {5, nothing}, {6, nothing},    {LAYOUT, NULL}, /* today's: nothing to do */
 };
+
+bool layout_is_damage(int rc)
+{
+    return rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID;
+}
+
+enum mq_code layout_fail(struct mq_err *err, enum mq_code otherwise, const char *what, int rc)
+{
+    if (layout_is_damage(rc))
+        return mq_fail(err, MQ_INTERNAL, LAYOUT_DAMAGED " (%s: %s)", what, mdb_strerror(rc));
+    return mq_fail(err, otherwise, "%s: %s", what, mdb_strerror(rc));
+}
 
 static enum mq_code migrate(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned from, struct mq_err *err)
 {
@@ -177,8 +192,7 @@ static enum mq_code migrate(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsigned 
             continue;
         int rc = migrations[i].run(txn, dbi);
         if (rc)
-            return mq_fail(err, MQ_INTERNAL, "cannot migrate the store from layout %u: %s", from,
-                           mdb_strerror(rc));
+            return layout_fail(err, MQ_INTERNAL, "cannot migrate the store", rc);
         from++;
     }
     if (from != LAYOUT)
@@ -208,6 +222,8 @@ static enum mq_code find_layout(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], unsig
                    ? MQ_OK
                    : mq_fail(err, MQ_INTERNAL, "cannot write the store's layout");
     }
+    if (layout_is_damage(rc))
+        return layout_fail(err, MQ_INTERNAL, "its layout", rc);
     if (rc || val.mv_size != 4)
         return mq_fail(err, MQ_BADARG, "the file is not a moonq store: it does not say its layout");
     *layout = be32_get(val.mv_data);
@@ -249,22 +265,16 @@ static void read_meta(MDB_txn *txn, const MDB_dbi dbi[DB_COUNT], struct meta *me
         meta->last_id = last;
 }
 
-bool layout_is_damage(int rc)
-{
-    return rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID;
-}
-
 enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct mq_err *err)
 {
     unsigned layout = LAYOUT;
     for (int i = 0; i < DB_COUNT; i++) {
         int rc = mdb_dbi_open(txn, db_names[i], MDB_CREATE, &dbi[i]);
-        if (layout_is_damage(rc))
-            return mq_fail(err, MQ_INTERNAL, "%s: database '%s': %s", LAYOUT_DAMAGED, db_names[i],
-                           mdb_strerror(rc));
-        if (rc)
-            return mq_fail(err, MQ_BADARG, "the file is not a moonq store: database '%s': %s", db_names[i],
-                           mdb_strerror(rc));
+        if (rc) {
+            char what[64];
+            snprintf(what, sizeof what, "the file is not a moonq store: database '%s'", db_names[i]);
+            return layout_fail(err, MQ_BADARG, what, rc);
+        }
     }
     return find_layout(txn, dbi, &layout, err);
 }

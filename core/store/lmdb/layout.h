@@ -40,7 +40,8 @@
 #include "base/bytes.h"
 #include "base/err.h"
 
-#define LAYOUT 7
+#define LAYOUT    7
+#define DATA_NAME "moonq.mdb" /* in the store's folder */
 
 enum db {
     DB_META,
@@ -185,6 +186,8 @@ struct journal_mark {
 #define LAYOUT_DAMAGED                                                                                       \
     "the pages of the store's file are damaged: moonq fsck says how, a backup must be restored"
 bool layout_is_damage(int rc);
+/* `what` failed with LMDB's code: INTERNAL with that text if it is damage, else the code and text of the caller. */
+enum mq_code layout_fail(struct mq_err *err, enum mq_code otherwise, const char *what, int rc);
 
 /*
  * Opens every database in the write transaction `txn`, and creates what is missing. BADARG: a newer layout (both numbers

@@ -298,7 +298,7 @@ static void open_root(struct machine *m)
         return;
     int rc = journal_replay(journal, m->root.mdb);
     if (!rc && journal->records != kept)
-        rc = MDB_CORRUPTED; /* what was written there a moment ago cannot be read */
+        rc = JOURNAL_UNREADABLE; /* what was written there a moment ago */
     journal->records = kept;
     if (rc)
         txn_fail(m, rc);
@@ -406,7 +406,7 @@ enum mq_code machine_open(struct machine *m, struct env *env, const struct rules
     pause_forget(m);
     if (setjmp(m->failed)) {
         txn_abort(&m->root);
-        return mq_fail(err, MQ_INTERNAL, "cannot read the store: %s", mdb_strerror(m->rc));
+        return layout_fail(err, MQ_INTERNAL, "cannot read the store", m->rc);
     }
     txn_begin(m, &m->root, NULL);
     enum mq_code code = queue_load_all(m, err);

@@ -62,7 +62,7 @@ static int replay(struct env *env, MDB_txn *txn, struct life *life, bool *change
 
 static enum mq_code cannot(const char *what, int rc, struct mq_err *err)
 {
-    return mq_fail(err, rc > 0 ? env_code_of(rc) : MQ_INTERNAL, "cannot %s: %s", what, mdb_strerror(rc));
+    return layout_fail(err, rc > 0 ? env_code_of(rc) : MQ_INTERNAL, what, rc);
 }
 
 static enum mq_code take_over_in(struct env *env, MDB_txn *txn, struct life *life, struct mq_err *err)
@@ -74,14 +74,14 @@ static enum mq_code take_over_in(struct env *env, MDB_txn *txn, struct life *lif
     life->was_relaxed = layout_is_relaxed(txn, env->dbi[DB_META]);
     life->rc = replay(env, txn, life, &new_mark);
     if (life->rc)
-        return cannot("replay the journal", life->rc, err);
+        return cannot("cannot replay the journal", life->rc, err);
     code = layout_ready(txn, env->dbi, &env->meta, err);
     if (code != MQ_OK)
         return code;
     life->rc = skip_lost_numbers(env, txn, life->was_relaxed);
     if (life->rc == 0 && new_mark)
         life->rc = layout_save_mark(txn, env->dbi[DB_META], &life->mark);
-    return life->rc ? cannot("write the store", life->rc, err) : MQ_OK;
+    return life->rc ? cannot("cannot write the store", life->rc, err) : MQ_OK;
 }
 
 static enum mq_code try_takeover(struct env *env, struct life *life, struct mq_err *err)
@@ -97,7 +97,7 @@ static enum mq_code try_takeover(struct env *env, struct life *life, struct mq_e
         return code;
     }
     life->rc = mdb_txn_commit(txn);
-    return life->rc ? cannot("write the store", life->rc, err) : MQ_OK;
+    return life->rc ? cannot("cannot write the store", life->rc, err) : MQ_OK;
 }
 
 /* A power cut in a relaxed life leaves holes: that was its price, and told at its start. */

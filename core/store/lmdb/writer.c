@@ -159,25 +159,35 @@ static struct batch cut(struct writer *writer)
     return batch;
 }
 
-static const char *advice(int rc)
-{
-    return layout_is_damage(rc) ? LAYOUT_DAMAGED
-                                : "nothing that was confirmed is lost: mend the cause and start again";
-}
+#define NOTHING_LOST "nothing that was confirmed is lost: mend the cause and start again"
 
 /* The world failed in a way that nothing here mends: whoever supervises us restarts from what is on disk. */
-_Noreturn static void give_up(const char *what, int rc, const char *why)
+_Noreturn static void give_up(const char *what, const char *why, const char *next)
 {
-    log_event(LOG_ERROR, "store.failed", LOG_STR("what", what), LOG_STR("error", why),
-              LOG_STR("next", advice(rc)));
+    log_event(LOG_ERROR, "store.failed", LOG_STR("what", what), LOG_STR("error", why), LOG_STR("next", next));
     abort();
+}
+
+_Noreturn static void give_up_lmdb(const char *what, int rc)
+{
+    if (rc == JOURNAL_UNREADABLE)
+        give_up(what, "the journal cannot be read back",
+                "check the disk, leave " DATA_NAME " and " JOURNAL_NAME " as they are, and start again");
+    give_up(what, mdb_strerror(rc), layout_is_damage(rc) ? LAYOUT_DAMAGED : NOTHING_LOST);
 }
 
 static void grow(struct writer *writer, uint64_t bytes)
 {
     struct mq_err err;
     if (env_grow(writer->env, bytes, &err) != MQ_OK)
-        give_up("growing the map", 0, err.text);
+        give_up("growing the map", err.text, NOTHING_LOST);
+}
+
+static void grow_early(struct writer *writer)
+{
+    struct mq_err err;
+    if (env_grow_early(writer->env, &err) != MQ_OK)
+        give_up("growing the map", err.text, NOTHING_LOST);
 }
 
 /* ---- checkpoints ---- */
@@ -220,7 +230,7 @@ bool writer_checkpoint(struct writer *writer)
             note_refusal(writer);
             return false;
         case APPLIED_FAILED:
-            give_up("a checkpoint", m->rc, mdb_strerror(m->rc));
+            give_up_lmdb("a checkpoint", m->rc);
         }
     }
     note_checkpoint(writer, writer->batches);
@@ -273,7 +283,9 @@ void writer_rest(struct writer *writer, mono_ms now)
     } else if (until_sync(writer, now) == 0) {
         int error = journal_sync(&writer->env->journal);
         if (error)
-            give_up("the journal's sync", error, strerror(error));
+            give_up("the journal's sync", strerror(error),
+                    "sync is relaxed: what was confirmed since the last sync may be lost. Check the disk, "
+                    "start again");
     }
 }
 
@@ -314,7 +326,7 @@ static bool to_journal(struct writer *writer, const struct batch *batch, bool di
     if (error == ENOSPC || error == EDQUOT || error == EFBIG)
         return false;
     if (error)
-        give_up("the journal", error, strerror(error));
+        give_up("the journal", strerror(error), NOTHING_LOST);
     if (first)
         writer->open_since = clock_mono();
     if (synced && journal->unsynced)
@@ -374,7 +386,7 @@ static void commit(struct writer *writer, const struct batch *batch)
     struct machine *m = &writer->machine;
     m->rules = rules_now(writer);
     if (!m->root.mdb)
-        env_grow_early(writer->env);
+        grow_early(writer);
     bool full = m->no_space = !has_space(writer, batch->bytes);
     for (;;) {
         switch (try(writer, batch, full)) {
@@ -394,7 +406,7 @@ static void commit(struct writer *writer, const struct batch *batch)
             full = m->no_space = true;
             break;
         case APPLIED_FAILED:
-            give_up("a commit", m->rc, mdb_strerror(m->rc));
+            give_up_lmdb("a commit", m->rc);
         }
     }
 }

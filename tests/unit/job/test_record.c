@@ -8,8 +8,7 @@
 
 #include <xxhash.h>
 
-#include "base/bytes.h"
-#include "job/record.h"
+#include "old_status.h"
 
 static const struct job_spec spec = {
     .type = {"email.send", 10},
@@ -144,7 +143,7 @@ static void a_held_status_has_its_pause_and_others_are_no_longer_for_it(void **s
     assert_int_equal(out.held_no, held.held_no);
     assert_true(slice_equal(out.note, held.note));
     record_write_status(at, &status);
-    assert_int_equal(at[0], 4); /* as before there were pauses of types */
+    assert_int_equal(at[0], 4);
     assert_int_equal(record_read_status(&out, (struct slice){at, record_status_bytes(&status)}, NULL), MQ_OK);
     assert_int_equal(out.held_no, 0);
 }
@@ -264,32 +263,22 @@ static void a_status_of_before_there_was_room_is_still_read(void **state)
         wall_ms was_due;
         char format;
     } rows[] = {{0, 0, 1}, {5, 0, 2}, {0, 1767225700000LL, 3}};
-    enum {
-        STRINGS_AT = 56,
-        ROOM = 16,
-        SUM = 4
-    };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct job_status in = status, out;
+        char at[300], before[300];
         in.holder = SLICE("w-1");
         in.note = SLICE_EMPTY;
         in.held_no = rows[i].held_no;
         in.was_due = rows[i].was_due;
-        size_t len = record_status_bytes(&in), head = STRINGS_AT + 4 + in.holder.len + 4,
-               room = ROOM - in.holder.len, old = len - room;
-        char *at = malloc(len), *before = malloc(old);
         record_write_status(at, &in);
-        memcpy(before, at, head);
-        memcpy(before + head, at + head + room, len - head - room - SUM);
-        before[0] = rows[i].format;
-        be32_put(before + old - SUM, (uint32_t)XXH3_64bits(before, old - SUM));
-        assert_int_equal(record_read_status(&out, (struct slice){before, old}, NULL), MQ_OK);
+        size_t len = old_status(before, (struct slice){at, record_status_bytes(&in)});
+        assert_int_equal(len, record_status_bytes(&in) - 13);
+        assert_int_equal(before[0], rows[i].format);
+        assert_int_equal(record_read_status(&out, (struct slice){before, len}, NULL), MQ_OK);
         assert_true(slice_equal(out.holder, in.holder));
         assert_int_equal(out.held_no, in.held_no);
         assert_int_equal(out.was_due, in.was_due);
         assert_int_equal(out.deadline, in.deadline);
-        free(at);
-        free(before);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "store/fsck.h"
+#include "../job/old_status.h"
 
 static enum mq_code open_dir(const char *dir, struct mq_err *err)
 {
@@ -361,6 +362,73 @@ static void a_store_of_layout_2_is_migrated_and_what_it_keeps_is_counted(void **
     lab_close(lab);
 }
 
+/* All statuses, as layout 6 wrote them. */
+static unsigned age_statuses(struct file *file)
+{
+    MDB_cursor *cursor;
+    MDB_val key, val;
+    unsigned count = 0;
+    assert_int_equal(mdb_cursor_open(file->txn, file->dbi[DB_STATES], &cursor), 0);
+    while (mdb_cursor_get(cursor, &key, &val, MDB_NEXT) == 0) {
+        char old[300];
+        size_t len = old_status(old, (struct slice){val.mv_data, val.mv_size});
+        assert_true(len && len < val.mv_size);
+        struct key name = {.len = key.mv_size}; /* the page is moved */
+        memcpy(name.at, key.mv_data, key.mv_size);
+        key = (MDB_val){name.len, name.at};
+        val = (MDB_val){len, old};
+        assert_int_equal(mdb_cursor_put(cursor, &key, &val, MDB_CURRENT), 0);
+        count++;
+    }
+    mdb_cursor_close(cursor);
+    return count;
+}
+
+static void a_store_of_layout_6_is_migrated_and_its_jobs_go_on(void **state)
+{
+    (void)state;
+    struct lab *lab = lab_open_with(&lmdb_factory, NULL);
+    struct op_push later = lab_order(lab, "q", "later");
+    uint64_t tokens[4];
+    job_id ids[6];
+    for (int i = 0; i < 6; i++)
+        ids[i] = lab_push(lab, "q", "x");
+    later.run_at = lab->now + 5000;
+    assert_int_equal(lab_push_op(lab, &later), MQ_OK);
+    assert_non_null(lab_lease(lab, "q", 4));
+    for (int i = 0; i < 4; i++)
+        tokens[i] = lab->lease.jobs[i].token;
+    assert_int_equal(lab_ack(lab, ids[0], tokens[0], "done"), MQ_OK);
+    assert_int_equal(lab_fail(lab, ids[1], tokens[1], FAIL_DEAD, 0), MQ_OK);
+    assert_int_equal(lab_fail(lab, ids[2], tokens[2], FAIL_RETRY, lab->now + 1000), MQ_OK);
+    store_close(lab->store);
+    lab->store = NULL;
+    struct file file;
+    file_open(&file, lab->settings.dir);
+    assert_int_equal(age_statuses(&file), 7);
+    file_close(&file);
+    set_layout(lab->settings.dir, 6, 4);
+
+    lab_reopen(lab);
+    assert_int_equal(lab_ack(lab, ids[3], tokens[3], "done"), MQ_OK);
+    assert_int_equal(lab_step(lab, STORE_RETRY, ids[1]), MQ_OK);
+    lab->now += 6000;
+    assert_int_equal(lab_sweep(lab, SWEEP_DUE, 10), MQ_OK);
+    assert_non_null(lab_lease(lab, "q", 10));
+    assert_int_equal(lab->lease.count,
+                     5); /* two that waited, one again, one retried, one whose time had come */
+    assert_int_equal(lab_step(lab, STORE_DELETE, ids[0]), MQ_OK);
+    store_close(lab->store);
+    lab->store = NULL;
+    assert_int_equal(lmdb_check(lab->settings.dir), 6);
+    struct fsck_settings settings = {.dir = lab->settings.dir};
+    struct fsck_report report;
+    struct mq_err err;
+    assert_int_equal(store_fsck(&report, &settings, &err), MQ_OK);
+    assert_int_equal(report.problems, 0);
+    lab_close(lab);
+}
+
 static void a_folder_that_is_not_writable_is_refused(void **state)
 {
     (void)state;
@@ -418,6 +486,7 @@ int main(void)
         cmocka_unit_test(a_newer_layout_is_refused_with_both_numbers),
         cmocka_unit_test(a_store_of_layout_1_is_migrated_and_its_pauses_stand),
         cmocka_unit_test(a_store_of_layout_2_is_migrated_and_what_it_keeps_is_counted),
+        cmocka_unit_test(a_store_of_layout_6_is_migrated_and_its_jobs_go_on),
         cmocka_unit_test(a_folder_that_is_not_writable_is_refused),
         cmocka_unit_test(the_worst_counters_never_repeat_an_id),
     };
