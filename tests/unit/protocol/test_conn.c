@@ -112,6 +112,21 @@ static void a_pipeline_may_be_of_any_depth(void **unused)
     desk_free(desk);
 }
 
+/* Each reply is more than what makes a connection rest, and the next command waits for the one before. */
+static void a_pipeline_goes_on_behind_large_replies(void **unused)
+{
+    struct desk *desk = desk_new(small_pipelines);
+    struct client *client = client_new(desk);
+    char push[1300];
+    (void)unused;
+    snprintf(push, sizeof push, "a \"%01200d\"", 7);
+    const char *id = client_push(client, push);
+    client_send(client, "JOB %s\r\nJOB %s\r\nJOB %s\r\nPING\r\n", id, id, id);
+    client_read_to(client, "+PONG\r\n");
+    client_free(client);
+    desk_free(desk);
+}
+
 static void commands_may_come_byte_by_byte(void **unused)
 {
     struct desk *desk = desk_new(NULL);
@@ -683,6 +698,7 @@ int main(void)
         cmocka_unit_test(replies_come_in_the_order_of_the_commands),
         cmocka_unit_test(a_read_sees_the_changes_before_it_and_not_those_behind),
         cmocka_unit_test(a_pipeline_may_be_of_any_depth),
+        cmocka_unit_test(a_pipeline_goes_on_behind_large_replies),
         cmocka_unit_test(commands_may_come_byte_by_byte),
         cmocka_unit_test(a_large_payload_comes_in_pieces),
         cmocka_unit_test(a_refused_command_leaves_the_connection_as_it_was),
