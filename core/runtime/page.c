@@ -21,12 +21,17 @@ enum mq_code page_open(struct run_page **out, int *out_fd, const char *path, boo
     if (fd < 0)
         return mq_fail(err, MQ_INTERNAL, "cannot open run page '%s': %s", path, strerror(errno));
     enum mq_code code = MQ_OK;
-    if (ftruncate(fd, sizeof(struct run_page)) != 0)
-        code = mq_fail(err, MQ_INTERNAL, "cannot size run page '%s': %s", path, strerror(errno));
+    /* room on the disk, not only a length: a store into a hole of a full disk ends the process */
+    int error = posix_fallocate(fd, 0, sizeof(struct run_page));
+    if (error)
+        code = mq_fail(err, error == ENOSPC || error == EDQUOT ? MQ_NOSPACE : MQ_INTERNAL,
+                       "cannot size run page '%s': %s", path, strerror(error));
     if (code == MQ_OK)
         code = page_adopt(out, fd, err);
     if (code != MQ_OK) {
         close(fd);
+        if (fresh)
+            unlink(path);
         return code;
     }
     if (fresh)

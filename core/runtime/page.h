@@ -33,14 +33,15 @@ enum slot_state {
 };
 
 struct run_page {
-    _Atomic uint64_t on_cpu; /* the job whose coroutine runs now; 0: none */
-    _Atomic uint64_t turns;  /* grows each time a coroutine is resumed */
-    _Atomic uint64_t beats;  /* grows with each turn of the worker's loop, and at least twice a second */
-    _Atomic uint64_t memory; /* bytes that its Lua has, at its last beat */
+    _Atomic uint64_t on_cpu;  /* the job whose coroutine runs now; 0: none */
+    _Atomic uint64_t turns;   /* grows each time a coroutine is resumed */
+    _Atomic uint64_t beats;   /* grows with each turn of the worker's loop, and at least twice a second */
+    _Atomic uint64_t memory;  /* bytes that its Lua has, at its last beat */
+    _Atomic uint32_t leaving; /* 1: it begins nothing more, and ends when what it runs has ended */
     _Atomic uint32_t slots[WORKER_SLOTS_MAX];
 };
 
-/* Creates or opens the file and maps it. `fresh`: cleared. The caller's: page_close. */
+/* Creates or opens the file and maps it. `fresh`: cleared. NOSPACE: the disk is full. The caller's: page_close. */
 enum mq_code page_open(struct run_page **out, int *out_fd, const char *path, bool fresh, struct mq_err *err);
 /* Maps a page that was inherited as a descriptor. */
 enum mq_code page_adopt(struct run_page **out, int fd, struct mq_err *err);
