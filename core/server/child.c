@@ -32,12 +32,17 @@ struct child {
 
 /* ---- input ------------------------------------------------------------------------------------------------------ */
 
+/* All that is whole: an owner may take one frame at a time, and the last may be in the last bytes that come. */
 static void hand_over(struct child *child)
 {
     struct mq_err err;
-    size_t used = 0;
-    enum mq_code code = child->events.input(child->events.owner, child, buf_bytes(&child->in), &used, &err);
-    buf_eat(&child->in, used);
+    enum mq_code code;
+    size_t used;
+    do {
+        used = 0;
+        code = child->events.input(child->events.owner, child, buf_bytes(&child->in), &used, &err);
+        buf_eat(&child->in, used);
+    } while (code == MQ_OK && used && buf_len(&child->in));
     if (code == MQ_OK)
         return;
     log_event(LOG_ERROR, "child.garbage", LOG_INT("pid", child->pid), LOG_STR("message", err.text));

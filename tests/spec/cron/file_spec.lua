@@ -89,6 +89,14 @@ describe("schedules.lua", function()
     assert.equal("made", result_of(server, id).name)
   end)
 
+  it("makes args by a function that says something", function()
+    local server = start([[return {
+      { name = "loud", cron = "@every 200ms", type = "tick", overlap = "allow",
+        args = function(schedule) print("making args") return { name = schedule.name } end },
+    }]])
+    assert.equal("loud", result_of(server, server:await("schedule.fired", of("loud")).id).name)
+  end)
+
   it("fails the moments of a function that raises, loops or answers what is no JSON; the others go on", function()
     local server = start([[return {
       { name = "raises", cron = "@every 300ms", type = "tick", args = function() error("no list today") end },
