@@ -85,7 +85,7 @@ static void renewed(struct store_op *op)
     free(renewal);
 }
 
-static void renew(struct worker *worker, struct place *place, mono_ms now)
+void worker_renew(struct worker *worker, struct place *place, mono_ms now)
 {
     struct renewal *renewal = mq_calloc(1, sizeof *renewal);
     store_op_init(&renewal->extend.op, STORE_EXTEND, worker->d->wall);
@@ -111,7 +111,7 @@ void watch_jump(struct dispatch *d, mono_ms now)
             for (unsigned i = 0; i < worker->slots && worker->held && !worker->killed; i++)
                 if (worker->places[i].state == PLACE_HELD && !worker->places[i].released &&
                     worker->state != WORKER_LOST)
-                    renew(worker, &worker->places[i], now);
+                    worker_renew(worker, &worker->places[i], now);
 }
 
 /* ---- told to end ------------------------------------------------------------------------------------------------ */
@@ -228,7 +228,7 @@ static void watch_place(struct worker *worker, struct place *place, int64_t stoo
     }
     *waiting += !place->running && now - place->given_at >= WATCH_EVERY_MS;
     if (!worker->killed && !place->released && now >= place->renew_at)
-        renew(worker, place, now);
+        worker_renew(worker, place, now);
     if (place->running) {
         progress_flush(worker, place);
         watch_end(worker, place, now);
@@ -318,6 +318,9 @@ static void watch_idle_worker(struct worker *worker, mono_ms now)
 static void watch_worker(struct worker *worker, bool excused, mono_ms now)
 {
     unsigned waiting = 0, revoked = worker->revoked;
+    const struct dispatch_host *host = &worker->d->host;
+    if (worker->state == WORKER_READY && host->replace && atomic_load(&worker->page->leaving))
+        host->replace(host->owner, worker);
     if (excused)
         excuse(worker, now);
     watch_silence(worker, excused, now);

@@ -73,6 +73,15 @@ bool worker_has_on_cpu(const struct worker *worker, job_id id)
 
 /* ---- giving jobs ------------------------------------------------------------------------------------------- */
 
+/* The lease began when it was asked for; a disk that stood still since has used up some of it, or all. */
+static void renew_in_time(struct worker *worker, struct place *place, int64_t left_ms)
+{
+    int64_t half = (left_ms < place->lease_ms ? left_ms : place->lease_ms) / 2;
+    place->renew_at = worker->d->now + half;
+    if (half <= WATCH_EVERY_MS)
+        worker_renew(worker, place, worker->d->now); /* ahead of the sweep that would end it */
+}
+
 static void give(struct worker *worker, const struct leased_job *job, const struct job_spec *spec)
 {
     struct dispatch *d = worker->d;
@@ -91,7 +100,6 @@ static void give(struct worker *worker, const struct leased_job *job, const stru
         .crashes = job->crashes,
         .lease_ms = spec->lease_ms,
         .given_at = d->now,
-        .renew_at = d->now + spec->lease_ms / 2,
         .timeout_at = d->now + spec->timeout_ms,
         .hard_at = MONO_NEVER,
         .kill_at = MONO_NEVER,
@@ -114,6 +122,7 @@ static void give(struct worker *worker, const struct leased_job *job, const stru
     atomic_store(&worker->page->slots[slot], SLOT_GIVEN);
     frame_add_job(&worker->out,
                   &(struct frame_job){slot, job->id, job->token, job->attempt, job->crashes, job->record});
+    renew_in_time(worker, place, job->deadline - d->wall);
 }
 
 struct slice correlation_of(struct slice meta, json_t **keep)

@@ -364,6 +364,11 @@ enum mq_code order_resolve_key(struct job_spec *spec, enum unique_conflict *conf
     enum mq_code code = MQ_OK;
     *conflict = (enum unique_conflict)first_set(order->conflict, t->conflict, ORDER_UNSET, UNIQUE_SKIP);
     spec->unique_key = from->unique.len ? from->unique : SLICE_EMPTY;
+    if (from == t && from->unique.len) { /* the table of types may be made anew while the push is under way */
+        buf_clear(own);
+        buf_add_slice(own, from->unique);
+        spec->unique_key = buf_bytes(own);
+    }
     if (from->unique_by.len) {
         buf_clear(own);
         code = unique_key_of(own, from->unique_by, spec->payload, err);

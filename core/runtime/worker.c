@@ -191,12 +191,20 @@ bool worker_is_full(void)
     return rt.meter.used > rt.meter.limit / 8 * 7;
 }
 
+/* From now on it begins nothing. The server sees it in the page, and starts another in its place. */
+static void recycle(void)
+{
+    rt.recycling = true;
+    if (rt.page)
+        atomic_store(&rt.page->leaving, 1);
+}
+
 void worker_out_of_memory(void)
 {
     bool full = worker_is_full();
     if (rt.recycling || (!full && ++rt.memory_failures < FAILURES_MAX))
         return;
-    rt.recycling = true;
+    recycle();
     worker_log(
         LOG_WARN,
         "worker %s holds %zu of %zu bytes after %u memory failures: it finishes its jobs and is replaced",
@@ -223,7 +231,7 @@ void worker_job_ended(struct handler *handler)
         rt.first_live = rt.meter.used;
     if (!rt.setup.jobs_max || rt.jobs_ended < rt.setup.jobs_max || rt.recycling)
         return;
-    rt.recycling = true;
+    recycle();
     collect();
     list_types(types, sizeof types);
     worker_log(LOG_INFO,

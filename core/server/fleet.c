@@ -62,7 +62,15 @@ struct fleet {
     int64_t payload_max, result_max, log_line_max, cancel_grace;
 };
 
+#define WHY_BYTES (MQ_ERR_TEXT_BYTES + NAME_MAX_BYTES + 64)
+
 static void seat_launch(struct seat *seat);
+
+/* Of a generation that has not taken over: a RELOAD, or the first start, waits for it. */
+static bool is_newcomer(const struct seat *seat)
+{
+    return seat->generation > seat->fleet->taken_over;
+}
 
 /* ---- frames out ---------------------------------------------------------------------------------------------------- */
 
@@ -146,6 +154,37 @@ static void seat_retire(struct seat *seat)
     seat->retired = true;
     if (seat->worker)
         dispatch_worker_retire(seat->fleet->dispatch, seat->worker);
+}
+
+static struct seat *seat_new(struct fleet *fleet, const char *pool)
+{
+    struct seat *seat = mq_calloc(1, sizeof *seat);
+    seat->fleet = fleet;
+    seat->generation = fleet->generation;
+    snprintf(seat->pool, sizeof seat->pool, "%s", pool);
+    seat->timer.data = seat;
+    DL_APPEND(fleet->seats, seat);
+    return seat;
+}
+
+/* Its successor starts at once, but no more workers of a pool leave at a time than stay. */
+static void host_replace(void *owner, struct worker *worker)
+{
+    struct fleet *fleet = owner;
+    struct seat *seat = worker_process(worker), *other;
+    int staying = 0;
+    DL_FOREACH (fleet->seats, other)
+        if (strcmp(other->pool, seat->pool) == 0 && other->generation == seat->generation)
+            staying += other->retired ? -1 : 1;
+    if (seat->retired || fleet->stopping || staying <= 0)
+        return; /* asked again with the next look */
+    seat_retire(seat);
+    other = seat_new(fleet, seat->pool);
+    other->generation = seat->generation;
+    other->slots = seat->slots;
+    other->memory_bytes = seat->memory_bytes;
+    other->jobs_max = seat->jobs_max;
+    seat_launch(other);
 }
 
 static void take_over(struct fleet *fleet)
@@ -245,6 +284,21 @@ static void on_restart(struct ev_loop *loop, ev_timer *timer, int events)
         seat_launch(seat);
 }
 
+/* A process for a new generation that could not even be started: no second try, somebody waits for the answer. */
+static void on_cannot_start(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct seat *seat = timer->data;
+    struct fleet *fleet = seat->fleet;
+    bool leaves = seat->retired || fleet->stopping;
+    char why[WHY_BYTES];
+    (void)events;
+    ev_timer_stop(loop, timer);
+    snprintf(why, sizeof why, "a worker of pool %s could not be started: %s", seat->pool, seat->refused);
+    seat_free(seat);
+    if (!leaves)
+        give_up(fleet, why);
+}
+
 static void on_exited(void *owner, struct child *child, const char *how, bool clean)
 {
     struct seat *seat = owner;
@@ -260,17 +314,16 @@ static void on_exited(void *owner, struct child *child, const char *how, bool cl
     seat->worker = NULL;
     fleet->acted_at = clock_mono();
     bool young = clock_mono() - seat->started_at < GREW_UP_MS;
-    bool newcomer = seat->generation > fleet->taken_over;
+    bool leaves = seat->retired || fleet->stopping, failed = is_newcomer(seat) && !leaves;
     seat->ready = seat->wants_write = false;
     ev_timer_stop(fleet->loop, &seat->timer);
-    if (newcomer && !seat->retired && !fleet->stopping) {
-        char why[MQ_ERR_TEXT_BYTES + NAME_MAX_BYTES + 64];
+    if (leaves || failed) {
+        char why[WHY_BYTES];
         snprintf(why, sizeof why, "worker %s did not come up: %s", seat->name,
                  *seat->refused ? seat->refused : how);
-        give_up(fleet, why);
-    }
-    if (seat->retired || fleet->stopping) {
-        seat_free(seat);
+        seat_free(seat); /* first: who gives up may end the whole fleet */
+        if (failed)
+            give_up(fleet, why);
         return;
     }
     seat->restart_s = clean || seat->put_down        ? 0
@@ -349,9 +402,14 @@ static void seat_launch(struct seat *seat)
     } else {
         log_event(LOG_ERROR, "worker.cannot_start", LOG_STR("pool", seat->pool),
                   LOG_STR("message", err.text));
+        snprintf(seat->refused, sizeof seat->refused, "%s", err.text);
     }
-    ev_timer_init(&seat->timer, started ? on_patience_over : on_restart,
-                  started ? START_PATIENCE_S : RESTART_MOST_S, 0);
+    if (started)
+        ev_timer_init(&seat->timer, on_patience_over, START_PATIENCE_S, 0);
+    else if (is_newcomer(seat))
+        ev_timer_init(&seat->timer, on_cannot_start, 0, 0);
+    else
+        ev_timer_init(&seat->timer, on_restart, RESTART_MOST_S, 0);
     ev_timer_start(fleet->loop, &seat->timer);
 }
 
@@ -376,8 +434,12 @@ void fleet_attach(struct fleet *fleet, struct dispatch *dispatch)
 
 struct dispatch_host fleet_host(struct fleet *fleet)
 {
-    return (struct dispatch_host){
-        .owner = fleet, .write = host_write, .kill = host_kill, .ready = host_ready, .chance = host_chance};
+    return (struct dispatch_host){.owner = fleet,
+                                  .write = host_write,
+                                  .kill = host_kill,
+                                  .ready = host_ready,
+                                  .replace = host_replace,
+                                  .chance = host_chance};
 }
 
 /* Up to a fifth more, by its place in the pool: workers that began together are not replaced together. */
@@ -395,15 +457,10 @@ void fleet_start(struct fleet *fleet, const struct config *config)
     fleet->cancel_grace = config->cancel_grace;
     for (unsigned i = 0; i < config->pool_count; i++)
         for (unsigned n = 0; n < config->pools[i].workers; n++) {
-            struct seat *seat = mq_calloc(1, sizeof *seat);
-            seat->fleet = fleet;
-            seat->generation = fleet->generation;
-            snprintf(seat->pool, sizeof seat->pool, "%s", config->pools[i].name);
+            struct seat *seat = seat_new(fleet, config->pools[i].name);
             seat->slots = config->pools[i].slots;
             seat->memory_bytes = config->pools[i].memory_bytes;
             seat->jobs_max = spread(config->pools[i].jobs_max, n);
-            seat->timer.data = seat;
-            DL_APPEND(fleet->seats, seat);
             seat_launch(seat);
         }
     take_over(fleet); /* at once where there are no workers at all */

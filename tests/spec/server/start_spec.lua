@@ -29,6 +29,18 @@ describe("a start that cannot be", function()
     assert.equal("mine", support.read_file(home .. "/file"))
   end)
 
+  it("because a worker has no room for the application says which, and why", function()
+    support.write_file(shop .. "/moonq.lua", [[return { pools = { default = { workers = 2, memory = "8MiB" } } }]])
+    support.write_file(shop .. "/handlers/fat.lua", [[
+      local rows = {}
+      for i = 1, 400000 do rows[i] = { i } end
+      return { run = function() return #rows end }]])
+    local status, out, err = support.moonq("serve", shop)
+    assert.equal(1, status, out .. err)
+    assert.matches("server.cannot_start[^\n]+worker default.%d+ did not come up", err)
+    assert.matches("server.stopped", err, 1, true) -- and its end is an orderly one
+  end)
+
   it("below a file, or a folder that is not there, names the one that is missing", function()
     local message = refused(shop, "--data", home .. "/file/data")
     assert.matches("'" .. home .. "/file' is a file, not a folder", message, 1, true)

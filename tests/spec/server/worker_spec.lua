@@ -158,6 +158,28 @@ describe("a worker", function()
   end)
 end)
 
+describe("a worker that is being replaced", function()
+  after_each(support.stop_all)
+
+  it("holds nobody up while a long job of its own goes on", function()
+    local server = support.start({ files = {
+      ["moonq.lua"] = "return { pools = { default = { workers = 1, concurrency = 4, jobs = 3 } } }",
+      ["handlers/a.lua"] = "return { run = function() end }",
+      ["handlers/long.lua"] = [[local time = require "moonq.time"
+        return { timeout = "10m", run = function(job) job:progress(0) time.sleep(600) end }]],
+    } })
+    local long = server.client:push("long")
+    server:await("job.progress", long)
+    for _ = 1, 20 do
+      server:await("job.succeeded", server.client:push("a"))
+    end
+    assert.equal("running", server.client:job(long).state)
+    assert.equal(1, server.client:job(long).attempt)
+    server.client:cancel(long)
+    server:await("job.cancelled", long)
+  end)
+end)
+
 describe("a listing of workers", function()
   after_each(support.stop_all)
 

@@ -566,6 +566,41 @@ static void a_lease_that_is_under_way_when_the_clock_jumps_is_not_lost(void **un
     world_free(w);
 }
 
+static void a_disk_that_stands_still_between_a_lease_and_its_answer_costs_no_job_its_lease(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct frame_job job;
+    struct push_order later;
+    (void)unused;
+    order_init(&later);
+    later.delay_ms = 100;
+    later.lease_ms = 10000;
+    job_id id = world_push(w, "a", &later);
+    w->wall += 100;
+    w->now += 100;
+    for (int i = 0; i < 2; i++) { /* it becomes ready; it is asked for */
+        if (i)
+            store_collect(w->store);
+        dispatch_tick(w->d, w->wall, w->now);
+        store_flush(w->store);
+    }
+    for (int i = 0; i < 400; i++) { /* eight seconds: we turn, the store does not */
+        w->wall += 20;
+        w->now += 20;
+        dispatch_tick(w->d, w->wall, w->now);
+    }
+    store_collect(w->store);
+    assert_int_equal(1, world_jobs(w, 0, &job, 1));
+    world_begin(w, 0, &job);
+    for (int i = 0; i < 20; i++) {
+        world_beat(w);
+        world_pass(w, 500);
+    }
+    assert_int_equal(0, world_told(w, "job.lost", id));
+    assert_int_equal(JOB_RUNNING, world_state(w, id));
+    world_free(w);
+}
+
 /* There is one chunk a commit, and with a slow disk few commits: growing chunks keep up with what is pushed. */
 static void old_records_are_deleted_faster_while_many_are_left(void **unused)
 {
@@ -1605,6 +1640,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_jumps_costs_no_job_its_lease),
         cmocka_unit_test(old_records_are_deleted_faster_while_many_are_left),
         cmocka_unit_test(a_lease_that_is_under_way_when_the_clock_jumps_is_not_lost),
+        cmocka_unit_test(a_disk_that_stands_still_between_a_lease_and_its_answer_costs_no_job_its_lease),
         cmocka_unit_test(a_blocked_fetch_gets_the_job_as_it_comes),
         cmocka_unit_test(a_blocked_fetch_ends_with_nothing_in_time),
         cmocka_unit_test(a_hang_up_during_a_lease_gives_the_jobs_back),

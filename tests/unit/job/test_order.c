@@ -174,6 +174,12 @@ static void a_unique_key_is_the_orders_or_the_types(void **state)
     assert_int_equal(conflict, UNIQUE_ERROR);
     assert_int_equal(spec.unique_until, WALL_NEVER);
     assert_int_equal(spec.unique_states, JOB_STATES_UNFINISHED);
+    type.unique_by = SLICE_EMPTY;
+    type.unique = SLICE("the type's");
+    assert_int_equal(order_resolve_key(&spec, &conflict, &order, &type, &own, &err), MQ_OK);
+    assert_true(slice_equal(spec.unique_key, type.unique));
+    assert_ptr_not_equal(spec.unique_key.at,
+                         type.unique.at); /* the types may go before the push is on disk */
     order.unique = SLICE("mine");
     order.unique_for_ms = 1000;
     assert_int_equal(order_resolve_key(&spec, &conflict, &order, &type, &own, &err), MQ_OK);
