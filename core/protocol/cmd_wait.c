@@ -81,8 +81,18 @@ static void on_told(struct waiter *waiter, enum job_state state)
     struct item *item = waiter->owner;
     (void)state; /* the job itself says more */
     item->waiting = false;
-    if (!item->reading)
+    if (!item->reading && !item->ended)
         read_job(item);
+}
+
+/* What becomes of it from now on (a person brings it back, or deletes it) is not this WAIT's any more. */
+static void has_ended(struct item *item)
+{
+    item->ended = true;
+    if (!item->waiting)
+        return;
+    item->waiting = false;
+    dispatch_wait_stop(dispatch_of(item->wait), &item->waiter);
 }
 
 static void on_read(struct store_op *op)
@@ -96,7 +106,7 @@ static void on_read(struct store_op *op)
     } else if (op->code != MQ_OK) {
         fail(wait, op->code, op->err.text);
     } else if (state_is_final(item->get.view.status.state)) {
-        item->ended = true;
+        has_ended(item);
         if (--wait->open == 0) {
             end_waiting(wait);
             finish_when_read(wait);

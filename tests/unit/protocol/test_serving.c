@@ -180,6 +180,31 @@ static void wait_answers_when_all_have_ended(void **unused)
     desk_free(desk);
 }
 
+static void wait_counts_each_job_once(void **unused)
+{
+    struct desk *desk = desk_new(NULL);
+    struct client *waiter = client_new(desk), *client = client_new(desk);
+    (void)unused;
+    const char *one = client_push(client, "a 1"), *two = client_push(client, "a 2");
+    client_send(client, "CANCEL %s\r\n", one);
+    client_read_to(client, "cancelled\r\n");
+    client_send(waiter, "PING\r\nWAIT %s %s\r\n", one, two);
+    client_expect(waiter, "+PONG\r\n");
+    client_send(client, "JOB %s\r\nRETRY %s\r\nCANCEL %s\r\nJOB %s\r\n", one, one, one, one);
+    for (int i = 0; i < 2; i++) /* brought back, and ended once more */
+        client_read_to(client, "cancelled\r\n");
+    client_send(client, "PING\r\n");
+    client_read_to(client, "+PONG\r\n");
+    client_send(client, "CANCEL %s\r\n", two);
+    client_read_to(client, "cancelled\r\n");
+    client_expect(waiter, "*2\r\n*8\r\n$2\r\nid\r\n" ANY_ID "$5\r\nstate\r\n$9\r\ncancelled\r\n");
+    client_read_to(waiter, "*8\r\n$2\r\nid\r\n");
+    client_expect(waiter, ANY_ID "$5\r\nstate\r\n$9\r\ncancelled\r\n");
+    client_free(waiter);
+    client_free(client);
+    desk_free(desk);
+}
+
 static void wait_names_those_still_open_when_its_time_is_over(void **unused)
 {
     struct desk *desk = desk_new(NULL);
@@ -631,6 +656,7 @@ int main(void)
         cmocka_unit_test(a_blocked_fetch_ends_empty_when_its_time_is_over),
         cmocka_unit_test(a_consumer_that_hangs_up_while_it_waits_takes_no_job),
         cmocka_unit_test(wait_answers_when_all_have_ended),
+        cmocka_unit_test(wait_counts_each_job_once),
         cmocka_unit_test(wait_names_those_still_open_when_its_time_is_over),
         cmocka_unit_test(wait_says_so_when_a_job_is_deleted),
         cmocka_unit_test(a_client_that_hangs_up_while_it_waits_is_forgotten),
