@@ -161,7 +161,15 @@ local function payload_of(args, opts)
 end
 
 local function push_words(job_type, args, opts)
-  return add_options({ "PUSH", job_type, payload_of(args, opts) }, opts or {}, push_options)
+  local words = add_options({ "PUSH", job_type, payload_of(args, opts) }, opts or {}, push_options)
+  for i = 2, #words do
+    local kind = type(words[i])
+    if kind ~= "string" and kind ~= "number" then
+      local what = i == 2 and "a job's type" or i == 3 and "a payload" or tostring(words[i - 1])
+      error(new_error("BADARG", ("%s is a text or a number, not a %s"):format(what, kind)), 0)
+    end
+  end
+  return words
 end
 
 local function one_or_more(value)
@@ -227,7 +235,12 @@ end
 
 --- Sends one command without waiting.
 function Client:send(words)
-  self:open():append(words)
+  local connection = self:open()
+  local ok, why = pcall(connection.append, connection, words)
+  if not ok then
+    self:close() -- what was appended before belongs to a whole that will not be sent
+    error(new_error("BADARG", ("%s: %s"):format(tostring(words[1]), tostring(why))), 0)
+  end
 end
 
 --- The next reply, in the order of the commands: true, value or false, error.
@@ -318,18 +331,26 @@ end
 ---@param jobs table[]               { type, args, options }
 ---@return string[] ids
 function Client:push_many(jobs)
-  local commands = {}
+  local commands, positions, ids, errors = {}, {}, {}, {}
   for i, job in ipairs(jobs) do
-    commands[i] = push_words(job[1], job[2], job[3])
+    local ok, words = pcall(push_words, job[1], job[2], job[3])
+    if ok then
+      commands[#commands + 1], positions[#commands + 1] = words, i
+    else
+      ids[i], errors[i] = false, words
+    end
   end
-  local ids, errors, first = {}, {}, nil
-  for i, reply in ipairs(self:pipeline(commands)) do
+  for n, reply in ipairs(self:pipeline(commands)) do
+    local i = positions[n]
     if type(reply) == "table" and reply.err then
       ids[i], errors[i] = false, reply.err
-      first = first or i
     else
       ids[i] = reply
     end
+  end
+  local first
+  for i = #jobs, 1, -1 do
+    first = errors[i] and i or first
   end
   if first then
     local err = new_error(errors[first].code, ("job %d: %s"):format(first, errors[first].message))

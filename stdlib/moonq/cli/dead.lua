@@ -80,10 +80,14 @@ local function edited(payload)
   local folder = assert(posix.mkdtemp("moonq-edit"))
   local path = folder .. "/payload.json"
   local file = assert(io.open(path, "wb"))
-  local value = json.decode(payload)
-  file:write(type(value) == "table" and json.encode(value, "  ") or payload, "\n")
+  local shown = json.decode(payload) ~= nil and json.layout(payload, "  ") or payload
+  file:write(shown, "\n")
   file:close()
-  local editor = os.getenv("VISUAL") or os.getenv("EDITOR") or "vi"
+  local editor = "vi"
+  for _, name in ipairs({ "EDITOR", "VISUAL" }) do
+    local named = os.getenv(name)
+    editor = named and named ~= "" and named or editor
+  end
   local status = os.execute(editor .. " '" .. path .. "'")
   file = assert(io.open(path, "rb"))
   local text = file:read("*a"):gsub("%s+$", "")
@@ -92,18 +96,26 @@ local function edited(payload)
   if status ~= 0 and status ~= true then
     error({ code = "USAGE", message = ("'%s' did not end well; nothing was changed"):format(editor) }, 0)
   end
-  return text
+  return text ~= shown and text or nil
 end
 
 local function edit(args)
   local server = args.connect()
   local job = get_dead(server, args.id)
   local payload = args.payload or edited(job.payload)
+  if not payload then
+    if args.json then
+      output.json({ id = args.id, changed = false })
+    else
+      print(args.id .. "  is as it was")
+    end
+    return
+  end
   local value, why = json.decode(payload)
   if value == nil then
     error({ code = "USAGE", message = ("the payload is not JSON: %s"):format(why) }, 0)
   end
-  local answer = server:edit(args.id, type(value) == "table" and not args.payload and json.encode(value) or payload)
+  local answer = server:edit(args.id, args.payload or json.layout(payload))
   if args.json then
     output.json(answer)
   else

@@ -65,7 +65,8 @@ local function job_of_line(args, line, number)
       opts[name] = value
     end
   end
-  return { object.type, object.args, opts }
+  opts.payload = opts.payload or json.member(line, "args") -- as it stands there
+  return { object.type, nil, opts }
 end
 
 local function push_batch(queue, jobs, numbers, totals, args)
@@ -99,9 +100,13 @@ local function push_lines(args, queue)
   local jobs, numbers, number = {}, {}, 0
   for line in file:lines() do
     number = number + 1
-    if line:find("%S") then
-      jobs[#jobs + 1] = job_of_line(args, line, number)
+    local ok, job = pcall(job_of_line, args, line, number)
+    if ok and line:find("%S") then
+      jobs[#jobs + 1] = job
       numbers[#numbers + 1] = number
+    elseif line:find("%S") then
+      totals.refused = totals.refused + 1
+      io.stderr:write(("moonq: %s\n"):format(type(job) == "table" and job.message or tostring(job)))
     end
     if #jobs == BATCH then
       push_batch(queue, jobs, numbers, totals, args)

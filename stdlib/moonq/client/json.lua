@@ -119,10 +119,91 @@ function M.decode(text)
   return nil, value
 end
 
+-- ---- texts that stay as they are: no number is rounded, no empty list becomes a map -----------------------------
+
+-- The place of the quotation mark that ends the string which begins at `at`.
+local function string_end(text, at)
+  while true do
+    at = text:find('["\\]', at + 1)
+    if text:sub(at, at) == '"' then
+      return at
+    end
+    at = at + 1
+  end
+end
+
+-- The next token from `at` on: what it is, where it begins and ends. nil at the end.
+local function next_token(text, at)
+  local from = text:find("[^ \t\r\n]", at)
+  if not from then
+    return nil
+  end
+  local char = text:sub(from, from)
+  if char == '"' then
+    return "string", from, string_end(text, from)
+  elseif char:find("[%[%]{}:,]") then
+    return char, from, from
+  end
+  local after = text:find("[%[%]{}:, \t\r\n]", from + 1)
+  return "word", from, after and after - 1 or #text
+end
+
+--- The same JSON without white space between its tokens, or with a line an entry.
+---@param text string      JSON
+---@param indent? string
+---@return string
+function M.layout(text, indent)
+  local out, depth, before = {}, 0, nil
+  local function line()
+    if indent then
+      out[#out + 1] = "\n" .. indent:rep(depth)
+    end
+  end
+  local kind, from, to = next_token(text, 1)
+  while kind do
+    local closes, empty = kind == "}" or kind == "]", before == "{" or before == "["
+    depth = closes and depth - 1 or depth
+    if closes and not empty or not closes and (empty or before == ",") then
+      line()
+    end
+    out[#out + 1] = kind == "string" and text:sub(from, to):gsub("%c", function(char)
+      return ("\\u%04x"):format(char:byte())
+    end) or text:sub(from, to)
+    if kind == ":" and indent then
+      out[#out + 1] = " "
+    end
+    depth = (kind == "{" or kind == "[") and depth + 1 or depth
+    before = kind
+    kind, from, to = next_token(text, to + 1)
+  end
+  return table.concat(out)
+end
+
+--- The text of one member of an object; nil if it has none of this name. Of two, the last, as decode would.
+---@param text string   JSON, an object
+---@param name string
+function M.member(text, name)
+  local depth, found, key, starts, before = 0, nil, nil, nil, nil
+  local kind, from, to = next_token(text, 1)
+  while kind do
+    if depth == 1 and kind == "string" and (before == "{" or before == ",") then
+      key = cjson.decode("[" .. text:sub(from, to) .. "]")[1]
+    elseif depth == 1 and kind == ":" then
+      starts = to + 1
+    elseif depth == 1 and (kind == "," or kind == "}") then
+      found = key == name and text:sub(starts, from - 1) or found
+    end
+    depth = (kind == "{" or kind == "[") and depth + 1 or (kind == "}" or kind == "]") and depth - 1 or depth
+    before = kind
+    kind, from, to = next_token(text, to + 1)
+  end
+  return found and M.layout(found)
+end
+
 --- A text that `encode` writes as it is, if it is JSON; otherwise the text itself.
 function M.raw(text)
-  if pcall(cjson.decode, text) and not text:find("[\r\n]") then
-    return setmetatable({ text = text }, Raw)
+  if pcall(cjson.decode, text) then
+    return setmetatable({ text = M.layout(text) }, Raw)
   end
   return text
 end

@@ -54,6 +54,23 @@ describe("the Lua client", function()
     assert.equal("held", queue:job(err.ids[3]).queue)
   end)
 
+  it("sends nothing of a transaction that it cannot write, and goes on", function()
+    for _, fn in ipairs({
+      function(tx) tx:call("PUSH", "echo", "{}") tx:call("PUSH", "echo", { to = "x" }) end,
+      function(tx) tx:push("echo", {}) tx:push("echo", {}, { priority = true }) end,
+    }) do
+      local err = support.refused(queue.multi, queue, fn)
+      assert.equal("BADARG", err.code)
+      assert.equal("PONG", queue:call("PING"))
+      assert.equal(13, #queue:push("echo", {}, { queue = "held" }))
+    end
+    local err = support.refused(queue.push_many, queue, {
+      { "echo", {}, { queue = "held" } }, { "echo", {}, { queue = true } },
+    })
+    assert.matches("job 2: QUEUE is a text or a number, not a boolean", err.message, 1, true)
+    assert.equal("held", queue:job(err.ids[1]).queue)
+  end)
+
   it("drives a pipeline that is deeper than any buffer", function()
     local commands = {}
     for i = 1, 100000 do

@@ -25,7 +25,8 @@ describe("the command line", function()
   local function moonq(...)
     local words = { ... }
     local opts = type(words[#words]) == "table" and table.remove(words) or {}
-    opts.env = { MOONQ_SOCKET = server.socket }
+    opts.env = opts.env or {}
+    opts.env.MOONQ_SOCKET = server.socket
     words[#words + 1] = opts
     return support.moonq(unpack(words))
   end
@@ -115,6 +116,23 @@ describe("the command line", function()
       assert.equal(1, status)
       assert.same({ pushed = 2, refused = 1 }, json.decode(out))
       assert.matches("line 2: BADARG", err, 1, true)
+    end)
+
+    it("goes on behind lines that it cannot read, and takes arguments as they stand", function()
+      server.client:pause("raw")
+      local status, out, err = moonq("push", "--lines", "-", "--ids", { stdin = table.concat({
+        '{"type":"echo","queue":"raw","args": {"items": [], "order": 9007199254740993}}',
+        "{type}", '{"args":{}}', '{"type":"echo","prioritty":1}', '{"type":"echo","priority":true}',
+        '{"type":"echo","queue":"raw"}',
+      }, "\n") })
+      assert.equal(1, status)
+      local first, second, more = out:match("^(%w+)\n(%w+)\n(.*)")
+      assert.equal("", more)
+      for line = 2, 5 do
+        assert.matches("line " .. line .. "[: ]", err)
+      end
+      assert.equal('{"items":[],"order":9007199254740993}', server.client:call("JOB", first).payload)
+      assert.equal("{}", server.client:call("JOB", second).payload)
     end)
 
     it("refuses a payload that is not JSON before it is sent", function()
@@ -228,6 +246,18 @@ describe("the command line", function()
       assert.equal(0, status, out)
       assert.matches("dead -> ready", out, 1, true)
       server:await("job.succeeded", id)
+    end)
+
+    it("edits one in an editor, and changes nothing else in it", function()
+      local payload = '{"items":[],"order":9007199254740993,"fix":0}'
+      local id = push("fixable", payload, "--queue", "typed")
+      server:await("job.dead", id)
+      local status, out = moonq("dead", "edit", id, { env = { EDITOR = "true", VISUAL = "" } })
+      assert.equal(0, status)
+      assert.matches("is as it was", out, 1, true)
+      assert.equal(payload, server.client:call("JOB", id).payload)
+      assert.equal(0, (moonq("dead", "edit", id, { env = { VISUAL = "sed -i 's/\"fix\": 0/\"fix\": 1/'" } })))
+      assert.equal((payload:gsub('"fix":0', '"fix":1')), server.client:call("JOB", id).payload)
     end)
 
     it("edits one, and retries it later", function()
