@@ -101,7 +101,7 @@ static void push_policy_job(lua_State *L, const struct task *task)
     set_number(L, "attempt", task->attempt);
     set_number(L, "max_attempts", task->spec.max_attempts);
     set_number(L, "crashes", task->crashes);
-    set_number(L, "pushed_at", (double)task->spec.pushed_at);
+    set_number(L, "pushed_at", (double)task->spec.pushed_at / 1000);
     set_number(L, "chance", host_chance());
 }
 

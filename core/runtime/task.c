@@ -12,6 +12,7 @@
 
 static char key_start, key_on_error, key_make_job, key_cache;
 #define PROGRESS_EVERY_MS 50
+#define KEEP_BYTES        65536
 
 /* ---- the run queue ---- */
 
@@ -139,6 +140,15 @@ void task_give(const struct frame_job *job)
     rt.busy++;
 }
 
+/* A place is used again and again: one large job must not keep its memory there. */
+static void keep_if_small(struct buf *buf)
+{
+    if (buf->cap > KEEP_BYTES)
+        buf_release(buf);
+    else
+        buf_clear(buf);
+}
+
 /* The slot is the server's again with this; nothing is said about the job after it. */
 static void task_free(struct task *task)
 {
@@ -146,7 +156,8 @@ static void task_free(struct task *task)
     if (task->cached)
         cache_clear(task);
     rt.children_bytes -= buf_len(&task->children);
-    buf_clear(&task->children);
+    keep_if_small(&task->children);
+    keep_if_small(&task->record);
     task->child_count = 0;
     task->has_progress = false;
     task->progress_sent_at = 0;
@@ -162,21 +173,30 @@ static void task_free(struct task *task)
 
 /* ---- how it ended ---- */
 
-void task_tell_progress(struct task *task, mono_ms now)
+/* What was not told yet because more came soon after. */
+static void tell_last_progress(struct task *task)
 {
-    if (!task->has_progress || now - task->progress_sent_at < PROGRESS_EVERY_MS)
+    if (!task->has_progress)
         return;
     frame_add_progress(&rt.out, &(struct frame_progress){.slot = task->slot,
                                                          .id = task->id,
                                                          .fraction = task->fraction,
                                                          .note = buf_bytes(&task->note)});
     task->has_progress = false;
+}
+
+void task_tell_progress(struct task *task, mono_ms now)
+{
+    if (!task->has_progress || now - task->progress_sent_at < PROGRESS_EVERY_MS)
+        return;
+    tell_last_progress(task);
     task->progress_sent_at = now;
     worker_write(false); /* now: if the job goes on to kill us, this is the last that is heard of it */
 }
 
 static void tell_failed(struct task *task, struct frame_failed *failed)
 {
+    tell_last_progress(task);
     failed->slot = task->slot;
     failed->id = task->id;
     frame_add_failed(&rt.out, failed);
@@ -197,6 +217,7 @@ static void tell_done(struct task *task)
 {
     struct mq_err err;
     struct frame_done done = {.slot = task->slot, .id = task->id, .result = SLICE_EMPTY};
+    tell_last_progress(task);
     if (lua_gettop(task->L) > 1 && !lua_isnil(task->L, 2)) {
         buf_clear(&rt.scratch);
         enum mq_code code = json_write(&rt.scratch, task->L, 2, rt.setup.result_max, &err);
@@ -328,7 +349,7 @@ static void task_resume(struct task *task, int args)
     if (status == LUA_YIELD && task->parked && !task->ended) {
         lua_settop(task->L, 0);
         task->state = TASK_WAITING;
-        task_tell_progress(task, clock_mono());
+        tell_last_progress(task); /* it may wait for long */
         if (task->refused)
             out_of_memory();
         off_cpu();

@@ -275,6 +275,30 @@ static void progress_and_lines_come_before_the_outcome(void **state)
     server_end(&s);
 }
 
+/* However soon it came behind another: what is told last is what is kept. */
+static void the_last_progress_is_told_before_a_wait_and_before_the_end(void **state)
+{
+    static const char *const ends[] = {"time.sleep(60)", "return 1", "error('no')"};
+    struct frame frame;
+    (void)state;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        char run[200];
+        snprintf(
+            run, sizeof run,
+            "local time = require 'moonq.time'\njob:progress(0.1, 'read')\njob:progress(0.5, 'sent')\n%s",
+            ends[i]);
+        begin(run);
+        server_give(&s, 0, "job", NULL);
+        server_await(&s, FRAME_PROGRESS, &frame);
+        assert_true(frame.progress.fraction == 0.1f);
+        assert_true(server_next(&s, &frame));
+        assert_int_equal(frame.kind, FRAME_PROGRESS);
+        assert_true(frame.progress.fraction == 0.5f);
+        expect_text(frame.progress.note, "sent");
+        server_end(&s);
+    }
+}
+
 static void giant_lines_are_cut_and_too_many_are_dropped(void **state)
 {
     struct frame frame;
@@ -502,6 +526,8 @@ static void retry_policies_are_asked(void **state)
         {"function(job, err) return err.message:match 'boom' and 'discard' end", 1, FAIL_DISCARD, -1, -1},
         {"function(job, err) return 'dead' end", 1, FAIL_DEAD, -1, -1},
         {"function(job, err) return '2m' end", 1, FAIL_RETRY, 120000, 120000},
+        {"function(job) return job.pushed_at == 1767225600 and '3m' or 'dead' end", 1, FAIL_RETRY, 180000,
+         180000},
         /* a policy that fails: the server's own backoff */
         {"function(job, err) error('oops') end", 1, FAIL_RETRY, -1, -1},
         {"function(job, err) while true do end end", 1, FAIL_RETRY, -1, -1},
@@ -546,6 +572,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_bad_push_raises_at_the_handlers_line),
         cmocka_unit_test(what_a_failed_job_pushed_is_forgotten),
         cmocka_unit_test(progress_and_lines_come_before_the_outcome),
+        cmocka_unit_test(the_last_progress_is_told_before_a_wait_and_before_the_end),
         cmocka_unit_test(giant_lines_are_cut_and_too_many_are_dropped),
         cmocka_unit_test(a_giant_result_fails_the_job),
         cmocka_unit_test(jobs_that_wait_let_others_run),
