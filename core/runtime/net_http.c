@@ -382,7 +382,10 @@ static void set_limits(lua_State *L, struct http_op *op)
         connect_ms = op->op.timeout_ms + 1; /* ours comes first, and says more */
     op->body_max = net_option_count(L, "max_bytes", BODY_MAX_BYTES);
     net_set(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
-    net_set(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)op->body_max);
+    /* of a HEAD the length is told, and no body comes */
+    struct slice method;
+    bool head = net_option_text(L, "method", &method) && slice_is_word(method, "HEAD");
+    net_set(easy, CURLOPT_MAXFILESIZE_LARGE, head ? (curl_off_t)0 : (curl_off_t)op->body_max);
 }
 
 static struct slice set_url(lua_State *L, struct http_op *op)

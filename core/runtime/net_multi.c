@@ -157,6 +157,7 @@ static void all_go(struct net_host *host)
     struct net_transfer *transfer, *next;
     DL_FOREACH_SAFE (host->waiting, transfer, next) {
         DL_DELETE(host->waiting, transfer);
+        transfer->host = NULL;
         add_transfer(transfer, pool_choose());
     }
 }
@@ -168,6 +169,7 @@ static void name_known(struct net_transfer *transfer)
     if (!host || host->first != transfer)
         return;
     host->first = NULL;
+    transfer->host = NULL;
     host->known_until = clock_mono() + NAME_KNOWN_MS;
     if (host->waiting && !host->answered) {
         host->answered = true;
@@ -617,6 +619,8 @@ void net_transfer_start(struct net_transfer *transfer, struct slice name, int po
     }
     if (host && host->known_until <= clock_mono())
         host->first = transfer;
+    else
+        transfer->host = NULL;
     send_at_once(transfer);
 }
 

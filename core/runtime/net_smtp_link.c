@@ -189,6 +189,7 @@ void smtp_op_expire(struct smtp_op *op)
     char within[DURATION_TEXT_BYTES];
     duration_format(within, op->op.timeout_ms);
     if (!link) {
+        smtp_op_leave(op); /* a link that is free from now on is not for it */
         op_fail(op, "TIMEOUT", true, "%s: no connection became free within %s", op->label, within);
         return;
     }

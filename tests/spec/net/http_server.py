@@ -55,6 +55,8 @@ async def answer(method, target, headers, body, connection, writer):
             writer.write(b".")
             await writer.drain()
             await asyncio.sleep(0.05)
+    if path == "/huge":  # of which only HEAD is asked
+        return reply(200, b"", [("Content-Length", query["n"])], length=False)
     if path == "/bytes":
         return reply(200, b"x" * int(query["n"]))
     if path == "/chunked":

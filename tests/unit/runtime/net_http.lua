@@ -30,6 +30,12 @@ test("sends head, which has no body", function()
   equal("HEAD", response.headers["x-method"])
 end)
 
+test("asks for the length of what is larger than any body may be", function()
+  equal("20971520", http.head(base .. "/huge?n=20971520").headers["content-length"])
+  equal(200, http.head(base .. "/huge?n=100", { max_bytes = 10 }).status)
+  raises("TOOBIG", http.get, base .. "/bytes?n=100", { max_bytes = 10 }) -- a handle that is used again has its limit
+end)
+
 test("sends any method by its name", function()
   equal("PROPFIND", http.request("propfind", base .. "/echo").json.method)
   raises("BADARG", http.request, "CONNECT", base)
