@@ -54,7 +54,8 @@ static void chunk_done(struct store_op *op)
         buf_add_slice(&bulk->cursor, chunk->many.next_cursor);
         tell_progress(d, bulk, "bulk.progress");
     }
-    bulk->stopped = bulk->stopped && !chunk->many.finished;
+    if (over) /* by BULK STOP, or because the server stops */
+        bulk->stopped = op->code == MQ_OK && !chunk->many.finished;
     store_op_release(op);
     buf_release(&chunk->cursor);
     free(chunk);

@@ -189,7 +189,7 @@ struct op_lease {
     struct leased_job *jobs;
     unsigned count;
     unsigned held; /* so many were set aside */
-    bool more;     /* it stopped at hold_max: ask again */
+    bool more;     /* so many were set aside, or had expired: ask again */
     job_id *expired;
     unsigned expired_count;
     struct slice expired_names; /* if op.want_names: for store_names_next, in the order of `expired` */
@@ -315,8 +315,8 @@ struct job_filter {
 
 /*
  * One chunk of a bulk step: CANCEL, RETRY, DELETE, PROMOTE or TAKE_BACK. Looks at no more than `limit` jobs, in the order
- * of the index that the filter names, and only at jobs that came into their state before `since`, so that what
- * falls back in is not met again. Call again with the cursor until `finished`.
+ * of the index that the filter names, and only at jobs that were pushed (CANCEL, DELETE) or came into their state (the
+ * others, which may bring a job back to where the walk comes) before `since`. Call again with the cursor until `finished`.
  */
 struct op_many {
     struct store_op op;

@@ -33,7 +33,7 @@ struct model_job {
     uint64_t token;
     uint32_t lease_ms;
     int64_t keep_ms;
-    wall_ms since, expires_at;
+    wall_ms since, pushed, expires_at;
     wall_ms due_at;       /* scheduled, retrying: ready then. Succeeded, cancelled, expired: deleted then */
     wall_ms deadline;     /* running */
     char key[MODEL_TEXT]; /* unique, of its type; empty: none */

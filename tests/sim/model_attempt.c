@@ -42,6 +42,7 @@ static void push_job(struct model *m, const struct op_push *op, bool behind)
         .lease_ms = spec->lease_ms,
         .keep_ms = spec->keep_ms,
         .since = now,
+        .pushed = op->spec.pushed_at,
         .expires_at = spec->expires_at,
         .due_at = op->run_at > now ? op->run_at : 0,
         .role = !spec->unique_key.len ? KEY_NONE
@@ -249,6 +250,7 @@ static bool give(struct leasing *leasing, struct model_job *job)
         if (leasing->expired >= op->expired_count || op->expired[leasing->expired] != job->id)
             model_wrong(m, "the lease had to expire job %s and did not say so", job->name);
         leasing->expired++;
+        leasing->more |= op->hold_max && leasing->expired >= op->hold_max;
         finish(m, job, JOB_EXPIRED, op->op.now);
         return false;
     }
@@ -256,7 +258,7 @@ static bool give(struct leasing *leasing, struct model_job *job)
         job->held = pause;
         job->parked = false;
         follow_key(m, job, job->since);
-        leasing->more = ++leasing->held == op->hold_max;
+        leasing->more |= ++leasing->held == op->hold_max;
         return false;
     }
     hand_out(m, op, job, leasing->count++);

@@ -128,7 +128,9 @@ bool model_fits(const struct model_job *job, const struct job_filter *filter)
 
 static bool many_wants(const struct model_job *job, const struct op_many *op)
 {
-    return job->since < op->since && model_fits(job, &op->filter) && step_allowed(op->step, job->state);
+    bool ends = op->step == STORE_CANCEL || op->step == STORE_DELETE;
+    return (ends ? job->pushed : job->since) < op->since && model_fits(job, &op->filter) &&
+           step_allowed(op->step, job->state);
 }
 
 enum mq_code apply_many(struct model *m, const struct store_op *head)

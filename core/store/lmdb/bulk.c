@@ -43,14 +43,23 @@ static bool gather(struct machine *m, struct walk *walk, unsigned limit)
     return false;
 }
 
+/* Steps that bring a job to its end: what was there must go, whatever state it came into meanwhile. */
+static bool ends(enum store_verb step)
+{
+    return step == STORE_CANCEL || step == STORE_DELETE;
+}
+
 static bool fits(struct machine *m, const struct op_many *op, uint32_t queue_no, const struct job *job)
 {
     struct job_spec spec;
-    if (job->status.since >= op->since || !filter_fits_status(&op->filter, queue_no, &job->status))
+    if (!ends(op->step) && job->status.since >= op->since)
+        return false; /* by this very step, it may be */
+    if (!filter_fits_status(&op->filter, queue_no, &job->status))
         return false;
-    if (!filter_needs_spec(&op->filter))
+    if (!ends(op->step) && !filter_needs_spec(&op->filter))
         return true;
-    return job_spec(m, job, &spec, NULL) == MQ_OK && filter_fits_spec(&op->filter, &spec);
+    return job_spec(m, job, &spec, NULL) == MQ_OK && (!ends(op->step) || spec.pushed_at < op->since) &&
+           filter_fits_spec(&op->filter, &spec);
 }
 
 /* What was done to each is gathered as triples first, then told apart: no array moves into another. */

@@ -60,13 +60,15 @@ static void expire(struct machine *m, struct op_lease *op, struct job *job, cons
     job_finish(m, job, STEP_EXPIRE, spec->keep_ms, op->op.now);
     op->expired = (job_id *)(void *)room_for(&m->expired, op->expired_count, sizeof *op->expired);
     op->expired[op->expired_count++] = job->id;
+    /* a million that nobody wanted in time are not one commit */
+    op->more |= op->hold_max && op->expired_count >= op->hold_max;
 }
 
 /* A job whose type is paused is set aside. */
 static void count_held(struct op_lease *op)
 {
     op->held++;
-    op->more = op->held == op->hold_max;
+    op->more |= op->held == op->hold_max;
 }
 
 static void hand_fresh(struct machine *m, struct op_lease *op, struct fresh *fresh)

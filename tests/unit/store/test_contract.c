@@ -2058,6 +2058,57 @@ static void retrying_all_dead_touches_only_what_was_dead_at_that_moment(void **s
     lab_close(lab);
 }
 
+/* What was there when it began ends, though its time came, or somebody took it, before it was met. */
+static void cancelling_all_touches_what_was_pushed_before_that_moment(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    struct op_push later = lab_order(lab, "q", "later");
+    later.run_at = lab->now + 5;
+    assert_int_equal(lab_push_op(lab, &later), MQ_OK);
+    lab_push(lab, "q", "now");
+    lab->now += 10;
+    wall_ms since = lab->now;
+    assert_int_equal(lab_sweep(lab, SWEEP_DUE, 10), MQ_OK);
+    lab_lease(lab, "q", 1);
+    job_id after = lab_push(lab, "q", "after");
+    assert_int_equal(run_many(lab, STORE_CANCEL, ANY, since, 7), 2);
+    assert_int_equal(lab_state(lab, after), JOB_READY);
+    lab_close(lab);
+}
+
+static void a_lease_that_meets_many_that_have_expired_ends_early(void **state)
+{
+    (void)state;
+    struct lab *lab = open_lab();
+    for (int i = 0; i < 5; i++) {
+        struct op_push push = lab_order(lab, "q", "x");
+        push.spec.expires_at = lab->now + 10;
+        assert_int_equal(lab_push_op(lab, &push), MQ_OK);
+    }
+    job_id last = lab_push(lab, "q", "y");
+    lab->now += 20;
+    struct slice name = SLICE("q");
+    unsigned expired = 0, rounds = 0;
+    do {
+        LAB_OP(lab, lease, STORE_LEASE);
+        lab->lease.queues = &name;
+        lab->lease.queue_count = 1;
+        lab->lease.max = 10;
+        lab->lease.hold_max = 2;
+        lab->lease.holder = SLICE("w1");
+        assert_int_equal(lab_run(lab, &lab->lease.op), MQ_OK);
+        assert_true(lab->lease.expired_count <= 2);
+        expired += lab->lease.expired_count;
+        rounds++;
+    } while (lab->lease.more && !lab->lease.count);
+    assert_int_equal(expired, 5);
+    assert_int_equal(rounds, 3);
+    assert_int_equal(lab->lease.count, 1);
+    assert_true(lab->lease.jobs[0].id == last);
+    lab_close(lab);
+}
+
 static void an_operation_on_many_jobs_answers_their_names_if_asked(void **state)
 {
     (void)state;
@@ -2332,6 +2383,8 @@ static const struct CMUnitTest tests[] = {
     T(each_state_has_its_listing),
     T(a_cursor_of_another_listing_is_refused),
     T(retrying_all_dead_touches_only_what_was_dead_at_that_moment),
+    T(cancelling_all_touches_what_was_pushed_before_that_moment),
+    T(a_lease_that_meets_many_that_have_expired_ends_early),
     T(an_operation_on_many_jobs_answers_their_names_if_asked),
     T(a_bulk_cancel_signals_what_runs),
     T(a_purge_deletes_all_that_waits_in_chunks),
