@@ -216,6 +216,8 @@ void place_free(struct worker *worker, struct place *place);
  */
 #define WATCH_JUMP_MS 1000
 void watch_jump(struct dispatch *d, mono_ms now);
+/* If it should be replaced: by its own word, in its page. */
+void worker_ask_relief(struct worker *worker);
 void worker_renew(struct worker *worker, struct place *place, mono_ms now);
 /* Deadlines of what runs; returns when to look again. */
 mono_ms watch_tick(struct dispatch *d, wall_ms wall, mono_ms now);

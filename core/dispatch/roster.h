@@ -28,8 +28,8 @@ struct dispatch_host {
     void (*kill)(void *owner, struct worker *worker, int signal);
     /* its READY: the application as it sees it, JSON. The server then calls dispatch_worker_ready or ends it */
     void (*ready)(void *owner, struct worker *worker, struct slice json);
-    /* it begins nothing more and ends when what it runs has ended: another takes its place. Asked for again and again
-       until dispatch_worker_retire; may be NULL */
+    /* another should take its place: it has run its number of jobs, or is full. Asked for again and again until
+       dispatch_worker_retire; may be NULL */
     void (*replace)(void *owner, struct worker *worker);
     /* a random number for jitter; the simulation gives a seeded one */
     uint32_t (*chance)(void *owner);

@@ -268,6 +268,7 @@ enum mq_code dispatch_worker_frames(struct dispatch *d, struct worker *worker, s
             return code;
         if (len == 0) {
             note_rest(worker, rest.len > 0, *used > 0, now);
+            worker_ask_relief(worker);
             return MQ_OK;
         }
         on_frame[frame.kind](worker, &frame);

@@ -206,6 +206,13 @@ static void watch_end(struct worker *worker, struct place *place, mono_ms now)
                     place->id);
 }
 
+void worker_ask_relief(struct worker *worker)
+{
+    const struct dispatch_host *host = &worker->d->host;
+    if (worker->state == WORKER_READY && host->replace && atomic_load(&worker->page->leaving))
+        host->replace(host->owner, worker);
+}
+
 /* ---- all of a worker ---------------------------------------------------------------------------------------------- */
 
 static void watch_place(struct worker *worker, struct place *place, int64_t stood_ms, mono_ms now,
@@ -318,9 +325,7 @@ static void watch_idle_worker(struct worker *worker, mono_ms now)
 static void watch_worker(struct worker *worker, bool excused, mono_ms now)
 {
     unsigned waiting = 0, revoked = worker->revoked;
-    const struct dispatch_host *host = &worker->d->host;
-    if (worker->state == WORKER_READY && host->replace && atomic_load(&worker->page->leaving))
-        host->replace(host->owner, worker);
+    worker_ask_relief(worker);
     if (excused)
         excuse(worker, now);
     watch_silence(worker, excused, now);

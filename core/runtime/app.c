@@ -128,12 +128,25 @@ static void load_handler(struct app *app, lua_State *L, const char *file)
     }
 }
 
+void app_check_seen(struct app *app, const struct files *files, const char *folder)
+{
+    char shown[FILES_PATH_BYTES + 64], message[200];
+    if (!files->unseen)
+        return;
+    snprintf(shown, sizeof shown, "%s%s%s", folder, *files->unseen ? "/" : "", files->unseen);
+    snprintf(message, sizeof message,
+             "it cannot be looked at: %s (a link out of the application is not followed)",
+             strerror(files->why));
+    app_add_error(app, shown, 0, message);
+}
+
 static void load_handlers(struct app *app, lua_State *L)
 {
     char folder[4400];
     struct files files = {0};
     snprintf(folder, sizeof folder, "%s/handlers", rt.setup.app);
     files_list(&files, folder, ".lua");
+    app_check_seen(app, &files, "handlers");
     for (size_t i = 0; i < files.count; i++)
         load_handler(app, L, files.names[i]);
     if (files.count == 0)

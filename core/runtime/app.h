@@ -53,6 +53,9 @@ void app_release(struct app *app);
 struct handler *app_find_handler(const struct app *app, struct slice type);
 
 /* Adds to READY's errors (or warnings). `line` 0: not known; a "file:line: " before the message is taken off. */
+struct files;
+/* An error for what could not be looked at below `folder`. */
+void app_check_seen(struct app *app, const struct files *files, const char *folder);
 void app_add_error(struct app *app, const char *file, int line, const char *message);
 void app_add_warning(struct app *app, const char *file, int line, const char *message);
 

@@ -84,6 +84,7 @@ static void load_folder(struct app *app, lua_State *L, const char *folder, const
     struct files files = {0};
     snprintf(path, sizeof path, "%s/retries", folder);
     files_list(&files, path, ".lua");
+    app_check_seen(app, &files, "retries");
     for (size_t i = 0; i < files.count; i++)
         load_policy(app, L, folder, shown_folder, files.names[i]);
     files_release(&files);

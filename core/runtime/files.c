@@ -1,6 +1,7 @@
 #include "runtime/files.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,14 @@ static void add(struct files *out, const char *name)
     out->names[out->count++] = mq_strdup(name);
 }
 
+static void cannot_see(struct files *out, const char *below, int why)
+{
+    if (out->unseen)
+        return;
+    out->unseen = mq_strdup(below);
+    out->why = why;
+}
+
 static int ends_so(const char *name, const char *ending)
 {
     size_t len = strlen(name), end = strlen(ending);
@@ -35,14 +44,20 @@ static void walk(struct files *out, const char *folder, const char *below, const
     struct dirent *entry;
     snprintf(path, sizeof path, "%s/%s", folder, below);
     DIR *dir = depth <= FILES_DEPTH_MAX ? opendir(path) : NULL;
-    if (!dir)
+    if (!dir) {
+        int why = depth <= FILES_DEPTH_MAX ? errno : ELOOP;
+        if (depth || why != ENOENT)
+            cannot_see(out, below, why);
         return;
+    }
     while ((entry = readdir(dir))) {
         int len = snprintf(name, sizeof name, "%s%s%s", below, *below ? "/" : "", entry->d_name);
         snprintf(path, sizeof path, "%s/%s", folder, name);
-        if (entry->d_name[0] == '.' || len >= (int)sizeof name || stat(path, &about) != 0)
+        if (entry->d_name[0] == '.' || len >= (int)sizeof name)
             continue;
-        if (S_ISDIR(about.st_mode))
+        if (stat(path, &about) != 0)
+            cannot_see(out, name, errno);
+        else if (S_ISDIR(about.st_mode))
             walk(out, folder, name, ending, depth + 1);
         else if (ends_so(entry->d_name, ending))
             add(out, name);
@@ -62,5 +77,6 @@ void files_release(struct files *files)
     for (size_t i = 0; i < files->count; i++)
         free(files->names[i]);
     free(files->names);
+    free(files->unseen);
     *files = (struct files){0};
 }

@@ -12,9 +12,14 @@
 struct files {
     char **names; /* relative to the folder: "email/send.lua" */
     size_t count, room;
+    char *unseen; /* the first that could not be looked at, relative to the folder; NULL: all was seen */
+    int why;      /* errno */
 };
 
-/* Adds all files that end so. What begins with a dot is left out; a folder that is not there has no files. */
+/*
+ * Adds all files that end so. What begins with a dot is left out; a folder that is not there has no files. One that is
+ * there and cannot be opened is told: what it holds would be missed in silence.
+ */
 void files_list(struct files *out, const char *folder, const char *ending);
 void files_release(struct files *files);
 #endif

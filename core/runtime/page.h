@@ -33,11 +33,12 @@ enum slot_state {
 };
 
 struct run_page {
-    _Atomic uint64_t on_cpu;  /* the job whose coroutine runs now; 0: none */
-    _Atomic uint64_t turns;   /* grows each time a coroutine is resumed */
-    _Atomic uint64_t beats;   /* grows with each turn of the worker's loop, and at least twice a second */
-    _Atomic uint64_t memory;  /* bytes that its Lua has, at its last beat */
-    _Atomic uint32_t leaving; /* 1: it begins nothing more, and ends when what it runs has ended */
+    _Atomic uint64_t on_cpu; /* the job whose coroutine runs now; 0: none */
+    _Atomic uint64_t turns;  /* grows each time a coroutine is resumed */
+    _Atomic uint64_t beats;  /* grows with each turn of the worker's loop, and at least twice a second */
+    _Atomic uint64_t memory; /* bytes that its Lua has, at its last beat */
+    _Atomic uint32_t
+        leaving; /* 1: another should take its place; it ends when the server has no more for it */
     _Atomic uint32_t slots[WORKER_SLOTS_MAX];
 };
 

@@ -354,6 +354,8 @@ static int posix_mkdir(lua_State *L)
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s", luaL_checkstring(L, 1)) >= (int)sizeof path)
         return fail_with(L, lua_tostring(L, 1), ENAMETOOLONG);
+    if (!*path)
+        return fail_with(L, path, ENOENT);
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(path, 0777) != 0 && errno != EEXIST)

@@ -191,7 +191,7 @@ bool worker_is_full(void)
     return rt.meter.used > rt.meter.limit / 8 * 7;
 }
 
-/* From now on it begins nothing. The server sees it in the page, and starts another in its place. */
+/* It has no memory for more: from now on it begins nothing. The server sees it in the page, and starts another. */
 static void recycle(void)
 {
     rt.recycling = true;
@@ -229,9 +229,9 @@ void worker_job_ended(struct handler *handler)
     handler->ran++;
     if (!rt.jobs_ended++)
         rt.first_live = rt.meter.used;
-    if (!rt.setup.jobs_max || rt.jobs_ended < rt.setup.jobs_max || rt.recycling)
+    if (!rt.setup.jobs_max || rt.jobs_ended < rt.setup.jobs_max || atomic_load(&rt.page->leaving))
         return;
-    recycle();
+    atomic_store(&rt.page->leaving, 1); /* it goes on until somebody can relieve it */
     collect();
     list_types(types, sizeof types);
     worker_log(LOG_INFO,

@@ -25,55 +25,62 @@ enum kind {
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
 
+/* When a setting may change: by CONFIG SET too; when moonq.lua is read again; only at a start. */
+enum when {
+    LIVE,
+    RELOAD,
+    RESTART,
+};
+
 static const struct setting {
     const char *name;
     enum kind kind;
     size_t offset;
     int64_t initial, least, most;
-    bool changeable; /* by CONFIG SET; the others need a restart or a RELOAD of moonq.lua */
+    enum when when; /* it may change */
     const char *summary;
 } settings[] = {
-#define S(field, kind, initial, least, most, changeable, summary)                                            \
+#define S(field, kind, initial, least, most, when, summary)                                                  \
     {                                                                                                        \
-#field, kind, offsetof(struct config, field), initial, least, most, changeable, summary              \
+#field, kind, offsetof(struct config, field), initial, least, most, when, summary                    \
     }
     /* clang-format off */
-    S(payload_max,     KIND_SIZE,     MIB,          1,         64 * MIB,   true,  "A push with a larger payload is refused with TOOBIG."),
-    S(result_max,      KIND_SIZE,     MIB,          1,         32 * MIB,   false, "A handler that returns more fails with TOOBIG."),
-    S(queue_limit,     KIND_NUMBER,   0,            0,         INT64_MAX,  true,  "Waiting jobs a queue may hold before pushes get FULL; 0: no limit. Single queues: `queues`."),
-    S(attempts,        KIND_NUMBER,   ATTEMPTS_DEFAULT, 1,     ATTEMPTS_MAX, true, "Attempts of a job that says nothing else."),
-    S(timeout,         KIND_DURATION, TIMEOUT_DEFAULT_MS, 1,   TIMEOUT_MAX_MS, true, "How long one attempt may take."),
-    S(lease,           KIND_DURATION, LEASE_DEFAULT_MS, LEASE_LEAST_MS, LEASE_MAX_MS, true, "How soon a holder that gives no sign of life loses its job."),
-    S(keep,            KIND_DURATION, KEEP_DEFAULT_MS, 0,      36500 * DAY, true, "How long finished jobs stay, with result and history; 0: deleted at once."),
-    S(dead_keep,       KIND_DURATION, 180 * DAY,    0,         36500 * DAY, true, "How long dead letters stay; then they move to the archive, a file in the data folder."),
-    S(keep_max,        KIND_NUMBER,   1000000,      0,         INT64_MAX,  true,  "So many finished jobs stay at most; beyond it those whose `keep` ends first are deleted. 0: any number."),
-    S(keep_bytes,      KIND_SIZE,     GIB,          0,         1024 * GIB, true,  "Likewise their bytes: payloads, results, history and logs. 0: any number."),
-    S(dead_max,        KIND_NUMBER,   100000,       0,         INT64_MAX,  true,  "So many dead letters stay at most; beyond it the oldest move to the archive. 0: any number."),
-    S(dead_bytes,      KIND_SIZE,     GIB,          0,         1024 * GIB, true,  "Likewise their bytes. 0: any number."),
-    S(crash_limit,     KIND_NUMBER,   3,            1,         1000,       true,  "A job that takes its worker down so often is poison: a dead letter."),
-    S(start_within,    KIND_DURATION, 100,          10,        HOUR,       true,  "A job that its worker has not begun by then is given to another."),
-    S(cancel_grace,    KIND_DURATION, 5 * SECOND,   0,         HOUR,       true,  "How long a cancelled job may tidy up before it is ended."),
-    S(timeout_grace,   KIND_DURATION, 2 * SECOND,   0,         HOUR,       true,  "How long a job that is told to end may take before its worker is killed."),
-    S(silence_max,     KIND_DURATION, 30 * SECOND,  SECOND,    HOUR,       true,  "A worker whose loop stands still so long, because a handler keeps the CPU, is killed."),
-    S(stop_grace,      KIND_DURATION, 25 * SECOND,  0,         HOUR,       true,  "At a stop, running jobs may finish for so long; then they are given back."),
-    S(idle_alarm,      KIND_DURATION, 10 * SECOND,  SECOND,    HOUR,       true,  "Ready jobs, free workers and nothing taken for so long: idle_with_backlog."),
-    S(connections_max, KIND_NUMBER,   10000,        1,         100000,     true,  "Clients at once; one more is refused with FULL."),
-    S(output_pause,    KIND_SIZE,     MIB,          4 * KIB,   GIB,        true,  "A client with so many unread replies is not read from until it reads."),
-    S(output_max,      KIND_SIZE,     64 * MIB,     64 * KIB,  4 * GIB,    true,  "A client with so many unread replies is closed."),
-    S(output_patience, KIND_DURATION, 30 * SECOND,  100,       HOUR,       true,  "A paused client that reads nothing for so long is closed."),
-    S(half_sent,       KIND_DURATION, 60 * SECOND,  0,         HOUR,       true,  "A command begun and not finished for so long closes its connection; 0: never."),
-    S(pipeline_max,    KIND_NUMBER,   16384,        16,        1000000,    true,  "Commands of one client under way at once; more wait unread."),
-    S(max_memory,      KIND_SIZE,     0,            0,         1024 * GIB, true,  "Memory of the server itself, without workers and the store's mapped file. Beyond it pushes get FULL, and clients that do not read are closed; 0: no limit."),
-    S(sync,            KIND_SYNC,     0,            0,         1,          false, "`commit`: what is answered is on disk. `relaxed`: changes confirmed in the last `relaxed_for` may be lost at a power cut (not if only moonq dies); the store stays sound."),
-    S(relaxed_for,     KIND_DURATION, SECOND,       10,        MINUTE,     false, "With `sync = \"relaxed\"`: how long at most a confirmed change is not safe from a power cut."),
-    S(map_size,        KIND_SIZE,     64 * MIB,     MIB,       1024 * GIB, false, "First size of the store's map; it grows by itself."),
-    S(disk_reserve,    KIND_SIZE,     8 * MIB,      0,         GIB,        false, "Disk that pushes leave for acknowledgements; below it they get NOSPACE."),
-    S(snapshot_max,    KIND_DURATION, 5 * SECOND,   100,       HOUR,       false, "How long a listing may hold its snapshot."),
-    S(readers,         KIND_NUMBER,   2,            1,         16,         false, "Threads that read snapshots."),
-    S(log_level,       KIND_LEVEL,    LOG_INFO,     LOG_DEBUG, LOG_ERROR,  true,  "The least level that is logged: debug, info, warn or error."),
-    S(log_line_max,    KIND_SIZE,     4 * KIB,      64,        64 * KIB,   false, "Longer job:log lines are cut."),
-    S(socket_mode,     KIND_MODE,     0600,         0,         0777,       false, "Permissions of the socket."),
-    S(read_socket_mode, KIND_MODE,    0660,         0,         0777,       false, "Permissions of the socket that only reads (`moonq serve --read-socket`)."),
+    S(payload_max,     KIND_SIZE,     MIB,          1,         64 * MIB,   LIVE,  "A push with a larger payload is refused with TOOBIG."),
+    S(result_max,      KIND_SIZE,     MIB,          1,         32 * MIB,   RELOAD, "A handler that returns more fails with TOOBIG."),
+    S(queue_limit,     KIND_NUMBER,   0,            0,         INT64_MAX,  LIVE,  "Waiting jobs a queue may hold before pushes get FULL; 0: no limit. Single queues: `queues`."),
+    S(attempts,        KIND_NUMBER,   ATTEMPTS_DEFAULT, 1,     ATTEMPTS_MAX, LIVE, "Attempts of a job that says nothing else."),
+    S(timeout,         KIND_DURATION, TIMEOUT_DEFAULT_MS, 1,   TIMEOUT_MAX_MS, LIVE, "How long one attempt may take."),
+    S(lease,           KIND_DURATION, LEASE_DEFAULT_MS, LEASE_LEAST_MS, LEASE_MAX_MS, LIVE, "How soon a holder that gives no sign of life loses its job."),
+    S(keep,            KIND_DURATION, KEEP_DEFAULT_MS, 0,      36500 * DAY, LIVE, "How long finished jobs stay, with result and history; 0: deleted at once."),
+    S(dead_keep,       KIND_DURATION, 180 * DAY,    0,         36500 * DAY, LIVE, "How long dead letters stay; then they move to the archive, a file in the data folder."),
+    S(keep_max,        KIND_NUMBER,   1000000,      0,         INT64_MAX,  LIVE,  "So many finished jobs stay at most; beyond it those whose `keep` ends first are deleted. 0: any number."),
+    S(keep_bytes,      KIND_SIZE,     GIB,          0,         1024 * GIB, LIVE,  "Likewise their bytes: payloads, results, history and logs. 0: any number."),
+    S(dead_max,        KIND_NUMBER,   100000,       0,         INT64_MAX,  LIVE,  "So many dead letters stay at most; beyond it the oldest move to the archive. 0: any number."),
+    S(dead_bytes,      KIND_SIZE,     GIB,          0,         1024 * GIB, LIVE,  "Likewise their bytes. 0: any number."),
+    S(crash_limit,     KIND_NUMBER,   3,            1,         1000,       LIVE,  "A job that takes its worker down so often is poison: a dead letter."),
+    S(start_within,    KIND_DURATION, 100,          10,        HOUR,       LIVE,  "A job that its worker has not begun by then is given to another."),
+    S(cancel_grace,    KIND_DURATION, 5 * SECOND,   0,         HOUR,       LIVE,  "How long a cancelled job may tidy up before it is ended."),
+    S(timeout_grace,   KIND_DURATION, 2 * SECOND,   0,         HOUR,       LIVE,  "How long a job that is told to end may take before its worker is killed."),
+    S(silence_max,     KIND_DURATION, 30 * SECOND,  SECOND,    HOUR,       LIVE,  "A worker whose loop stands still so long, because a handler keeps the CPU, is killed."),
+    S(stop_grace,      KIND_DURATION, 25 * SECOND,  0,         HOUR,       LIVE,  "At a stop, running jobs may finish for so long; then they are given back."),
+    S(idle_alarm,      KIND_DURATION, 10 * SECOND,  SECOND,    HOUR,       LIVE,  "Ready jobs, free workers and nothing taken for so long: idle_with_backlog."),
+    S(connections_max, KIND_NUMBER,   10000,        1,         100000,     LIVE,  "Clients at once; one more is refused with FULL."),
+    S(output_pause,    KIND_SIZE,     MIB,          4 * KIB,   GIB,        LIVE,  "A client with so many unread replies is not read from until it reads."),
+    S(output_max,      KIND_SIZE,     64 * MIB,     64 * KIB,  4 * GIB,    LIVE,  "A client with so many unread replies is closed."),
+    S(output_patience, KIND_DURATION, 30 * SECOND,  100,       HOUR,       LIVE,  "A paused client that reads nothing for so long is closed."),
+    S(half_sent,       KIND_DURATION, 60 * SECOND,  0,         HOUR,       LIVE,  "A command begun and not finished for so long closes its connection; 0: never."),
+    S(pipeline_max,    KIND_NUMBER,   16384,        16,        1000000,    LIVE,  "Commands of one client under way at once; more wait unread."),
+    S(max_memory,      KIND_SIZE,     0,            0,         1024 * GIB, LIVE,  "Memory of the server itself, without workers and the store's mapped file. Beyond it pushes get FULL, and clients that do not read are closed; 0: no limit."),
+    S(sync,            KIND_SYNC,     0,            0,         1,          RESTART, "`commit`: what is answered is on disk. `relaxed`: changes confirmed in the last `relaxed_for` may be lost at a power cut (not if only moonq dies); the store stays sound."),
+    S(relaxed_for,     KIND_DURATION, SECOND,       10,        MINUTE,     RESTART, "With `sync = \"relaxed\"`: how long at most a confirmed change is not safe from a power cut."),
+    S(map_size,        KIND_SIZE,     64 * MIB,     MIB,       1024 * GIB, RESTART, "First size of the store's map; it grows by itself."),
+    S(disk_reserve,    KIND_SIZE,     8 * MIB,      0,         GIB,        RESTART, "Disk that pushes leave for acknowledgements; below it they get NOSPACE."),
+    S(snapshot_max,    KIND_DURATION, 5 * SECOND,   100,       HOUR,       RESTART, "How long a listing may hold its snapshot."),
+    S(readers,         KIND_NUMBER,   2,            1,         16,         RESTART, "Threads that read snapshots."),
+    S(log_level,       KIND_LEVEL,    LOG_INFO,     LOG_DEBUG, LOG_ERROR,  LIVE,  "The least level that is logged: debug, info, warn or error."),
+    S(log_line_max,    KIND_SIZE,     4 * KIB,      64,        64 * KIB,   RELOAD, "Longer job:log lines are cut."),
+    S(socket_mode,     KIND_MODE,     0600,         0,         0777,       RESTART, "Permissions of the socket."),
+    S(read_socket_mode, KIND_MODE,    0660,         0,         0777,       RESTART, "Permissions of the socket that only reads (`moonq serve --read-socket`)."),
     /* clang-format on */
 };
 
@@ -316,7 +323,7 @@ enum mq_code config_set(struct config *config, struct slice name, struct slice v
     if (!setting)
         return mq_fail(err, MQ_NOTFOUND, "there is no setting '%.*s' (see CONFIG GET *)",
                        (int)(name.len > 64 ? 64 : name.len), name.at);
-    if (!setting->changeable)
+    if (setting->when != LIVE)
         return mq_fail(err, MQ_WRONGSTATE,
                        "'%s' cannot change while the server runs: set it in moonq.lua and restart",
                        setting->name);
@@ -335,9 +342,26 @@ bool config_row_at(const struct config *config, unsigned index, struct config_ro
     const struct setting *setting = &settings[index];
     out->name = setting->name;
     out->summary = setting->summary;
-    out->changeable = setting->changeable;
+    out->changeable = setting->when == LIVE;
     format(setting, *field_of((struct config *)config, setting), out->value, sizeof out->value);
     return true;
+}
+
+unsigned config_keep_fixed(struct config *next, const struct config *now, char *names, size_t size)
+{
+    unsigned count = 0;
+    size_t len = 0;
+    names[0] = '\0';
+    for (unsigned i = 0; i < SETTING_COUNT; i++) {
+        int64_t value = *field_of((struct config *)now, &settings[i]);
+        if (settings[i].when != RESTART || *field_of(next, &settings[i]) == value)
+            continue;
+        *field_of(next, &settings[i]) = value;
+        if (len < size)
+            len += (size_t)snprintf(names + len, size - len, "%s%s", count ? ", " : "", settings[i].name);
+        count++;
+    }
+    return count;
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------------- */
@@ -412,18 +436,21 @@ struct protocol_settings config_protocol(const struct config *config)
 
 void config_print_docs(void)
 {
+    static const char *const whens[] = {[LIVE] = "live", [RELOAD] = "reload", [RESTART] = "restart"};
     char value[64];
     puts("# Configuration\n\n<!-- Made by `make docs` from core/server/config.c. -->\n\n"
          "`moonq.lua` in the application's folder returns a table. Durations are written `\"250ms\"`, "
          "`\"30s\"`, "
          "`\"10m\"`, `\"2h\"`, `\"3d\"` (a bare number is seconds), sizes `4096`, `\"64KiB\"`, `\"1MiB\"`. "
          "An unknown name is "
-         "an error. RELOAD reads it again; what says *live* also changes with `CONFIG SET name value`, until "
-         "the next "
-         "RELOAD or restart.\n\n| setting | default | live | meaning |\n| --- | --- | --- | --- |");
+         "an error. RELOAD reads it again, but what says *restart* stays as it was at the start (and RELOAD "
+         "says "
+         "so); what says *live* also changes with `CONFIG SET name value`, until the next "
+         "RELOAD or restart. A worker keeps `payload_max` and `cancel_grace` as they were when it started."
+         "\n\n| setting | default | changes | meaning |\n| --- | --- | --- | --- |");
     for (unsigned i = 0; i < SETTING_COUNT; i++) {
         format(&settings[i], settings[i].initial, value, sizeof value);
-        printf("| `%s` | %s | %s | %s |\n", settings[i].name, value, settings[i].changeable ? "live" : "",
+        printf("| `%s` | %s | %s | %s |\n", settings[i].name, value, whens[settings[i].when],
                settings[i].summary);
     }
     config_print_pool_docs();

@@ -43,6 +43,11 @@ enum mq_code config_read(struct config *config, json_t *table, json_t *faults, s
 
 /* One setting from text, as CONFIG SET has it. NOTFOUND, BADARG; WRONGSTATE if it needs a restart. */
 enum mq_code config_set(struct config *config, struct slice name, struct slice value, struct mq_err *err);
+/*
+ * What only a start can change stays in `next` as it is in `now`; the names of those that would differ, separated by
+ * commas, and how many.
+ */
+unsigned config_keep_fixed(struct config *next, const struct config *now, char *names, size_t size);
 bool config_row_at(const struct config *config, unsigned index, struct config_row *out);
 
 /* What the rooms below take from it. */

@@ -44,6 +44,7 @@ void server_configure(struct server *server)
     dispatch_configure(server->dispatch, &dispatch);
     store_configure(server->store, &store);
     protocol_configure(server->protocol, &protocol);
+    fleet_configure(server->fleet, &server->config);
 }
 
 static enum mq_code on_config_set(void *owner, struct slice name, struct slice value, struct mq_err *err)

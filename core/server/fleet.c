@@ -41,6 +41,7 @@ struct seat {
     bool ready, retired, killing;
     bool put_down; /* dispatch had it killed for a job's sake: no reason to wait before the next one */
     bool wants_write;
+    struct seat *replaces;           /* whom it relieves when it is ready: one that begins nothing more */
     char refused[MQ_ERR_TEXT_BYTES]; /* why it does not like the application; empty: it does */
     mono_ms started_at;
     double restart_s;
@@ -167,7 +168,20 @@ static struct seat *seat_new(struct fleet *fleet, const char *pool)
     return seat;
 }
 
-/* Its successor starts at once, but no more workers of a pool leave at a time than stay. */
+/* Who is to relieve this one; NULL: nobody. */
+static struct seat *successor_of(const struct seat *seat)
+{
+    struct seat *other;
+    DL_FOREACH (seat->fleet->seats, other)
+        if (other->replaces == seat)
+            return other;
+    return NULL;
+}
+
+/*
+ * Its successor starts at once, and relieves it when it is ready: what lies on the disk may be broken by now. No more
+ * workers of a pool leave at a time than stay.
+ */
 static void host_replace(void *owner, struct worker *worker)
 {
     struct fleet *fleet = owner;
@@ -175,15 +189,15 @@ static void host_replace(void *owner, struct worker *worker)
     int staying = 0;
     DL_FOREACH (fleet->seats, other)
         if (strcmp(other->pool, seat->pool) == 0 && other->generation == seat->generation)
-            staying += other->retired ? -1 : 1;
-    if (seat->retired || fleet->stopping || staying <= 0)
+            staying += other->retired ? -1 : other->ready;
+    if (seat->retired || fleet->stopping || staying <= 0 || successor_of(seat))
         return; /* asked again with the next look */
-    seat_retire(seat);
     other = seat_new(fleet, seat->pool);
     other->generation = seat->generation;
     other->slots = seat->slots;
     other->memory_bytes = seat->memory_bytes;
     other->jobs_max = seat->jobs_max;
+    other->replaces = seat;
     seat_launch(other);
 }
 
@@ -240,10 +254,14 @@ static void host_ready(void *owner, struct worker *worker, struct slice json)
     seat->ready = true;
     if (fleet->stopping)
         return;
-    if (seat->generation <= fleet->taken_over)
-        dispatch_worker_ready(fleet->dispatch, worker, clock_mono()); /* a restart */
-    else
+    if (is_newcomer(seat)) {
         take_over(fleet);
+        return;
+    }
+    dispatch_worker_ready(fleet->dispatch, worker, clock_mono()); /* a restart, or a successor */
+    if (seat->replaces)
+        seat_retire(seat->replaces);
+    seat->replaces = NULL;
 }
 
 static enum mq_code on_input(void *owner, struct child *child, struct slice bytes, size_t *used,
@@ -260,6 +278,9 @@ static enum mq_code on_input(void *owner, struct child *child, struct slice byte
 static void seat_free(struct seat *seat)
 {
     struct fleet *fleet = seat->fleet;
+    struct seat *successor = successor_of(seat);
+    if (successor)
+        successor->replaces = NULL;
     ev_timer_stop(fleet->loop, &seat->timer);
     DL_DELETE(fleet->seats, seat);
     free(seat);
@@ -314,7 +335,8 @@ static void on_exited(void *owner, struct child *child, const char *how, bool cl
     seat->worker = NULL;
     fleet->acted_at = clock_mono();
     bool young = clock_mono() - seat->started_at < GREW_UP_MS;
-    bool leaves = seat->retired || fleet->stopping, failed = is_newcomer(seat) && !leaves;
+    bool leaves = seat->retired || fleet->stopping || successor_of(seat),
+         failed = is_newcomer(seat) && !leaves;
     seat->ready = seat->wants_write = false;
     ev_timer_stop(fleet->loop, &seat->timer);
     if (leaves || failed) {
@@ -448,13 +470,18 @@ static unsigned spread(unsigned jobs, unsigned n)
     return jobs + jobs / 20 * (n % 5);
 }
 
-void fleet_start(struct fleet *fleet, const struct config *config)
+void fleet_configure(struct fleet *fleet, const struct config *config)
 {
-    fleet->generation = ++fleet->last_generation;
     fleet->payload_max = config->payload_max;
     fleet->result_max = config->result_max;
     fleet->log_line_max = config->log_line_max;
     fleet->cancel_grace = config->cancel_grace;
+}
+
+void fleet_start(struct fleet *fleet, const struct config *config)
+{
+    fleet->generation = ++fleet->last_generation;
+    fleet_configure(fleet, config);
     for (unsigned i = 0; i < config->pool_count; i++)
         for (unsigned n = 0; n < config->pools[i].workers; n++) {
             struct seat *seat = seat_new(fleet, config->pools[i].name);

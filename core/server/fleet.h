@@ -31,6 +31,8 @@ void fleet_attach(struct fleet *fleet, struct dispatch *dispatch);
 struct dispatch_host fleet_host(struct fleet *fleet);
 
 /* Starts a generation with these pools. `config` is read, not kept. */
+/* What workers that start from now on are told. */
+void fleet_configure(struct fleet *fleet, const struct config *config);
 void fleet_start(struct fleet *fleet, const struct config *config);
 /* Writes the frames that have gathered in this turn of the loop. */
 void fleet_flush(struct fleet *fleet);

@@ -22,6 +22,7 @@ struct loader {
     json_t *app;          /* what it answered; NULL before */
     struct config config; /* what will be in force; `next` */
     bool starting;        /* the new workers are on their way */
+    char fixed[200];      /* names of settings that only a restart changes */
 };
 
 static void loader_free(struct loader *loader)
@@ -71,6 +72,9 @@ static void sum_up(struct server *server, char *text, size_t size)
         len += snprintf(text + len, size - (size_t)len, "; schedules: %s", stats.schedule_changes);
     if (stats.schedule_changes_untold)
         len += snprintf(text + len, size - (size_t)len, " and %u more", stats.schedule_changes_untold);
+    if (*server->loader->fixed)
+        len +=
+            snprintf(text + len, size - (size_t)len, "; a restart is needed for %s", server->loader->fixed);
     if (stats.schedules_broken)
         snprintf(text + len, size - (size_t)len, "; %u of %u schedules broken (moonq check says why)",
                  stats.schedules_broken, stats.schedules);
@@ -79,7 +83,7 @@ static void sum_up(struct server *server, char *text, size_t size)
 static void schedules_settled(void *owner)
 {
     struct server *server = owner;
-    char text[700];
+    char text[900];
     if (!server->loader) /* the server stops, and has answered */
         return;
     sum_up(server, text, sizeof text);
@@ -91,6 +95,8 @@ void reload_took_over(struct server *server)
     struct loader *loader = server->loader;
     app_set_types(server->dispatch, loader->app);
     struct config old = server->config;
+    if (config_keep_fixed(&loader->config, &old, loader->fixed, sizeof loader->fixed))
+        log_event(LOG_WARN, "config.needs_restart", LOG_STR("settings", loader->fixed));
     server->config = loader->config;
     loader->config = old;
     server_configure(server);
@@ -103,6 +109,7 @@ void reload_took_over(struct server *server)
 void reload_failed(struct server *server, const char *why)
 {
     dispatch_set_pools(server->dispatch, server->config.pools, server->config.pool_count);
+    fleet_configure(server->fleet, &server->config);
     if (server->loader)
         answer_all(server, MQ_SCRIPT, why);
 }

@@ -20,6 +20,9 @@ end
 
 local function init(args)
   local folder = args.folder:gsub("/+$", "")
+  if folder == "" then
+    error({ code = "USAGE", message = ("'%s' is no folder for an application: name a new one"):format(args.folder) }, 0)
+  end
   if posix.stat(folder) and #(posix.list(folder) or { "?" }) > 0 then
     error({ code = "CONFLICT", message = ("'%s' exists and is not empty; nothing was written"):format(folder) }, 0)
   end

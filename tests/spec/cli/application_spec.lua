@@ -44,8 +44,29 @@ describe("moonq init", function()
   end)
 end)
 
+describe("moonq init", function()
+  it("writes nowhere without a name", function()
+    for _, name in ipairs({ "", "/" }) do
+      local status, _, err = support.moonq("init", name)
+      assert.equal(2, status)
+      assert.matches("name a new one", err, 1, true)
+    end
+  end)
+end)
+
 describe("moonq check", function()
   after_each(support.stop_all)
+
+  it("finds handlers that it cannot look at", function()
+    local folder = support.folder({
+      ["moonq.lua"] = "return {}", ["handlers/a.lua"] = "return { run = function() end }",
+    })
+    local away = support.folder({ ["send.lua"] = "return { run = function() end }" })
+    assert.equal(0, os.execute(("ln -s '%s' '%s/handlers/mail'"):format(away, folder)))
+    local status, out = support.moonq("check", folder)
+    assert.equal(1, status)
+    assert.matches("handlers/mail: it cannot be looked at", out, 1, true)
+  end)
 
   it("reports every broken script at once, each with its file and line", function()
     local folder = support.folder({

@@ -68,6 +68,16 @@ describe("a reload", function()
     assert.equal(1, server.client:job(old).attempt)
   end)
 
+  it("says which settings it leaves as they were, and so do the figures", function()
+    local server = support.start({ files = { ["moonq.lua"] = [[return { sync = "relaxed", keep = "1m" }]],
+      ["handlers/a.lua"] = "return { run = function() end }" } })
+    support.write_file(server.app .. "/moonq.lua", [[return { sync = "commit", readers = 3, keep = "2m" }]])
+    assert.matches("a restart is needed for sync, readers", server.client:reload(), 1, true)
+    assert.equal("relaxed", server.client:stats().sync)
+    assert.equal("2m", server.client:config_get("keep").keep)
+    server:await_log("config.needs_restart")
+  end)
+
   it("hears all of an application that prints while it is loaded", function()
     local server = support.start({ files = files })
     support.write_file(server.app .. "/handlers/loud.lua", [[print("loading") return { run = function() end }]])

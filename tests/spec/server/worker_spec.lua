@@ -180,6 +180,23 @@ describe("a worker that is being replaced", function()
   end)
 end)
 
+describe("a worker whose successor does not come up", function()
+  after_each(support.stop_all)
+
+  it("goes on until the application is mended", function()
+    local server = support.start({ files = {
+      ["moonq.lua"] = "return { pools = { default = { workers = 1, concurrency = 2, jobs = 3 } } }",
+      ["handlers/a.lua"] = "return { run = function() end }",
+    } })
+    support.write_file(server.app .. "/handlers/broken.lua", "return {")
+    for _ = 1, 10 do
+      server:await("job.succeeded", server.client:push("a"))
+    end
+    server:await_log("worker.exited") -- the one that was refused
+    server:await("job.succeeded", server.client:push("a"))
+  end)
+end)
+
 describe("a listing of workers", function()
   after_each(support.stop_all)
 
