@@ -136,13 +136,14 @@ static void some_key(struct push_order *order)
 {
     static const char *const keys[] = {"k", "l"};
     static const int32_t states[] = {JOB_STATES_UNFINISHED & ~(1 << JOB_RUNNING), JOB_STATES_ALL,
-                                     1 << JOB_RUNNING | 1 << JOB_READY};
+                                     1 << JOB_RUNNING | 1 << JOB_READY,
+                                     1 << JOB_RUNNING | 1 << JOB_CANCELLED};
     order->unique = slice_of(keys[dice(2)]);
     order->conflict = (int32_t)dice(UNIQUE_CONFLICTS);
     if (chance(40))
         order->unique_for_ms = 1 + some_delay();
     if (chance(30))
-        order->unique_in = states[dice(3)];
+        order->unique_in = states[dice(4)];
 }
 
 static struct request *push_of(struct push_order *order)

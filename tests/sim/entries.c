@@ -16,11 +16,13 @@ const char *const entry_names[ENTRIES] = {"beat", "tick", "tock"};
 static void say_key(json_t *definition)
 {
     static const char *const conflicts[] = {"skip", "replace", "reschedule", "error"};
-    static const char *const states[] = {"all", "scheduled,ready", "running,succeeded"};
+    static const char *const states[] = {"all", "scheduled,ready", "running,succeeded", "running,cancelled"};
     json_object_set_new(definition, "unique", json_string(chance(50) ? "k" : "l"));
     json_object_set_new(definition, "conflict", json_string(conflicts[dice(4)]));
-    if (chance(40))
-        json_object_set_new(definition, "unique_in", json_string(states[dice(3)]));
+    if (chance(60)) {
+        json_object_set_new(definition, "unique_in", json_string(states[dice(4)]));
+        json_object_set_new(definition, "keep", json_integer(dice(4))); /* what is erased holds nothing */
+    }
 }
 
 static void say_more(json_t *definition)
@@ -44,7 +46,7 @@ static void say_more(json_t *definition)
         json_object_set_new(definition, "start", json_integer(sim.wall / 1000 + dice_between(-5, 30)));
     if (chance(10))
         json_object_set_new(definition, "end", json_integer(sim.wall / 1000 + dice_between(31, 300)));
-    if (chance(20))
+    if (chance(30))
         say_key(definition);
     if (chance(60))
         json_object_set_new(definition, "ledger", json_integer(1 + dice(12)));

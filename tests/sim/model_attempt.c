@@ -88,20 +88,33 @@ static enum push_outcome meet(const struct op_push *op, struct model_job *holder
     return op->conflict == UNIQUE_REPLACE ? PUSH_REPLACED : PUSH_RESCHEDULED;
 }
 
-enum push_outcome model_push_without(struct model *m, const struct op_push *op, const struct model_job *gone)
+/* What becomes of it, and whom it meets: holder and target, if there are any. A key whose time is over is let go of. */
+static enum push_outcome find_out(struct model *m, const struct op_push *op, struct model_job **holder,
+                                  struct model_job **target)
 {
     char type[MODEL_TEXT], key[MODEL_TEXT];
-    struct model_job *holder, *waiter, *target;
-    bool stays = gone->keep_ms > 0 || gone->key_until != WALL_NEVER;
+    *holder = *target = NULL;
     if (!op->spec.unique_key.len)
         return PUSH_ADDED;
-    holder = model_key(m, text_of(type, op->spec.type), text_of(key, op->spec.unique_key), KEY_HOLDS);
-    waiter = model_key(m, type, key, KEY_WAITS);
-    if (!holder || holder->key_until <= op->op.now)
-        return PUSH_ADDED;
-    if (holder == gone && !waiter && gone->state != JOB_RUNNING)
-        return stays && gone->key_states >> JOB_CANCELLED & 1 ? PUSH_SKIPPED : PUSH_ADDED;
-    return meet(op, holder, waiter == gone ? NULL : waiter, &target);
+    *holder = model_key(m, text_of(type, op->spec.type), text_of(key, op->spec.unique_key), KEY_HOLDS);
+    if (*holder && (*holder)->key_until <= op->op.now) { /* swept or not */
+        spend_key(m, *holder, op->op.now);
+        *holder = model_key(m, type, key, KEY_HOLDS);
+    }
+    return *holder ? meet(op, *holder, model_key(m, type, key, KEY_WAITS), target) : PUSH_ADDED;
+}
+
+enum push_outcome model_push_without(const struct model *m, const struct op_push *op, job_id gone)
+{
+    struct model copy = model_copy(m);
+    struct model_job *holder, *target;
+    find_out(&copy, op, &holder, &target); /* a key whose time is over is let go of first */
+    cancel(&copy, model_find(&copy, gone), op->op.now);
+    enum push_outcome outcome = find_out(&copy, op, &holder, &target);
+    if (holder && op->conflict == UNIQUE_ERROR)
+        outcome = PUSH_SKIPPED;
+    model_copy_free(&copy);
+    return outcome;
 }
 
 static void change(struct model *m, const struct op_push *op, struct model_job *job,
@@ -137,22 +150,13 @@ static void check_answer(struct model *m, const struct op_push *op, enum push_ou
 
 enum mq_code do_push(struct model *m, const struct op_push *op)
 {
-    char type[MODEL_TEXT], key[MODEL_TEXT];
-    struct model_job *holder = NULL, *target = NULL;
-    enum push_outcome outcome = PUSH_ADDED;
+    struct model_job *holder, *target;
     if (m->no_space)
         return MQ_NOSPACE;
-    if (op->spec.unique_key.len)
-        holder = model_key(m, text_of(type, op->spec.type), text_of(key, op->spec.unique_key), KEY_HOLDS);
-    if (holder && holder->key_until <= op->op.now) { /* its time is over, swept or not */
-        spend_key(m, holder, op->op.now);
-        holder = model_key(m, type, key, KEY_HOLDS);
-    }
+    enum push_outcome outcome = find_out(m, op, &holder, &target);
     job_id held_by = holder ? holder->id : JOB_ID_NONE;
     if (holder && op->conflict == UNIQUE_ERROR)
         return MQ_CONFLICT;
-    if (holder)
-        outcome = meet(op, holder, model_key(m, holder->type, holder->key, KEY_WAITS), &target);
     if (outcome == PUSH_ADDED || outcome == PUSH_BEHIND) {
         enum mq_code code = push_code(m, op, 0);
         if (code != MQ_OK)

@@ -341,7 +341,7 @@ static enum mq_code settle(const struct model *m, struct model_entry *entry, con
     bool in_the_way = code == MQ_CONFLICT && *outcome != TICK_RUN;
     if (code == MQ_OK && meets && op->push->spec.unique_key.len) {
         struct op_push bare = *op->push;
-        enum push_outcome then = model_push_without((struct model *)m, op->push, model_find(m, entry->job));
+        enum push_outcome then = model_push_without(m, op->push, entry->job);
         in_the_way = then == PUSH_SKIPPED;
         bare.spec.unique_key = SLICE_EMPTY;
         if (then == PUSH_ADDED || then == PUSH_BEHIND)

@@ -38,8 +38,8 @@ bool is_key_taken(const struct model *m, const struct model_job *job, wall_ms no
 struct model model_copy(const struct model *m);
 void model_copy_free(struct model *copy);
 
-/* What a push would be once `gone` is cancelled. */
-enum push_outcome model_push_without(struct model *m, const struct op_push *op, const struct model_job *gone);
+/* What a push would be once `gone` is cancelled: it is, in a copy. SKIPPED also if the push wants an error then. */
+enum push_outcome model_push_without(const struct model *m, const struct op_push *op, job_id gone);
 /* What a push must be answered; then it has been done. */
 enum mq_code do_push(struct model *m, const struct op_push *op);
 /* CANCEL: answers the state; running: its holder is to be told. */

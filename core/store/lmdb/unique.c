@@ -177,29 +177,61 @@ enum mq_code unique_meet(struct machine *m, const struct op_push *push, struct u
     return unique_meet(m, push, met, err); /* it could not be read, and is in quarantine now */
 }
 
-/* Cancelled, it would let go of its key: that ends with it, or the record does. */
-static bool would_free(const struct job *holder, int64_t keep_ms, wall_ms now)
+/* ---- what it would meet once a job is cancelled ---- */
+
+static bool is_kept_cancelled(const struct job *job, int64_t keep_ms, wall_ms now)
 {
-    const struct job_status *status = &holder->status;
-    return !(status->key_states >> JOB_CANCELLED & 1) ||
-           job_stays_until(holder, JOB_CANCELLED, keep_ms, now) <= now;
+    return job->status.key_states >> JOB_CANCELLED & 1 &&
+           job_stays_until(job, JOB_CANCELLED, keep_ms, now) > now;
+}
+
+/* It does not hold the key, which is free, in the state that it is in; cancelled it would. */
+static bool would_take(struct machine *m, const struct op_push *push, const struct job *gone)
+{
+    struct job_spec spec;
+    wall_ms now = push->op.now;
+    return gone->status.key_role == KEY_FREE && job_spec(m, gone, &spec, NULL) == MQ_OK &&
+           slice_equal(spec.type, push->spec.type) && slice_equal(spec.unique_key, push->spec.unique_key) &&
+           spec.unique_until > now && is_kept_cancelled(gone, spec.keep_ms, now);
+}
+
+/* It holds the key, and cancelled would let go of it: that ends with it, or its record does. */
+static bool would_free(struct machine *m, const struct job *gone, wall_ms now)
+{
+    struct job_spec spec;
+    return job_spec(m, gone, &spec, NULL) != MQ_OK || !is_kept_cancelled(gone, spec.keep_ms, now);
+}
+
+/* Let go, it comes to a state in which it wants the key. */
+static bool would_follow(struct machine *m, job_id waiter, wall_ms now)
+{
+    struct job_status status;
+    struct job_spec spec;
+    if (waiter == JOB_ID_NONE || !peek_status(m, waiter, &status) || !peek_spec(m, waiter, &spec))
+        return false;
+    enum job_state state = status.due_at > now ? JOB_SCHEDULED : JOB_READY;
+    return status.key_states >> state & 1 && spec.unique_until > now;
 }
 
 enum mq_code unique_meet_without(struct machine *m, const struct op_push *push, const struct job *gone,
                                  struct unique_met *met, struct mq_err *err)
 {
     struct job holder;
-    struct job_spec spec;
+    wall_ms now = push->op.now;
     enum mq_code code = unique_meet(m, push, met, err);
-    if (code != MQ_OK || met->outcome == PUSH_ADDED)
+    if (code != MQ_OK || gone->status.state == JOB_RUNNING) /* it runs on until its holder has heard of it */
         return code;
-    if (met->waiter == gone->id) {
+    if (met->outcome == PUSH_ADDED) {
+        if (would_take(m, push, gone))
+            met->outcome = PUSH_SKIPPED;
+    } else if (met->waiter == gone->id) {
         if (job_find(m, &holder, met->holder, NULL) == MQ_OK)
             met->outcome = outcome_of(push, &holder, JOB_ID_NONE);
-    } else if (met->holder == gone->id && met->waiter == JOB_ID_NONE && gone->status.state != JOB_RUNNING) {
-        bool frees = job_spec(m, gone, &spec, NULL) != MQ_OK || would_free(gone, spec.keep_ms, push->op.now);
-        met->outcome =
-            frees ? PUSH_ADDED : PUSH_SKIPPED; /* it waits no more, so nothing of it can be replaced */
+    } else if (met->holder == gone->id) {
+        if (would_free(m, gone, now))
+            met->outcome = would_follow(m, met->waiter, now) ? met->outcome : PUSH_ADDED;
+        else if (met->waiter == JOB_ID_NONE)
+            met->outcome = PUSH_SKIPPED; /* nothing of it can be replaced any more */
     }
     return MQ_OK;
 }

@@ -444,13 +444,19 @@ static void give_key(struct op_push *push, enum unique_conflict conflict, unsign
     push->conflict = conflict;
 }
 
-static enum mq_code replace_with_key(struct bench *b, wall_ms planned, enum unique_conflict conflict,
-                                     unsigned states)
+static enum mq_code replace_and_keep(struct bench *b, wall_ms planned, enum unique_conflict conflict,
+                                     unsigned states, int64_t keep_ms)
 {
     make_tick(b, "digest", planned, TICK_FIRED)->overlap = OVERLAP_REPLACE;
     give_key(&b->push, conflict, states);
-    b->push.spec.keep_ms = 0;
+    b->push.spec.keep_ms = keep_ms;
     return run_tick(b);
+}
+
+static enum mq_code replace_with_key(struct bench *b, wall_ms planned, enum unique_conflict conflict,
+                                     unsigned states)
+{
+    return replace_and_keep(b, planned, conflict, states, 0);
 }
 
 static void lease_by(struct lab *lab, const char *holder)
@@ -528,6 +534,92 @@ static void what_would_be_skipped_replaces_nothing(void **state)
     assert_int_equal(b->tick.outcome, TICK_REPLACED);
     assert_int_equal(lab_state(b->lab, before), JOB_NONE); /* cancelled, and nobody keeps it */
     assert_int_equal(lab_state(b->lab, b->push.id), JOB_BLOCKED);
+    close_bench(b);
+}
+
+/*
+ * The job before was pushed in a state that its key does not mind, so it does not hold it; cancelled it would, and keep it from
+ * the one that is to take its place.
+ */
+static void what_would_take_the_key_by_being_cancelled_is_not_replaced(void **state)
+{
+    (void)state;
+    wall_ms first = T0 + MINUTE;
+    unsigned states = 1u << JOB_RUNNING | 1u << JOB_CANCELLED;
+    for (int conflict = 0; conflict < UNIQUE_CONFLICTS; conflict++) {
+        struct bench *b = open_bench();
+        set(b, "digest", first);
+        assert_int_equal(replace_and_keep(b, first, conflict, states, MINUTE), MQ_OK);
+        job_id before = b->push.id;
+        assert_int_equal(replace_and_keep(b, first + MINUTE, conflict, states, MINUTE), MQ_OK);
+        assert_int_equal(b->tick.outcome, TICK_SKIPPED);
+        assert_int_equal(lab_state(b->lab, before), JOB_READY);
+        assert_int_equal(ledger(b, "digest", 0, 1)[0].job, before);
+        assert_int_equal(jobs_of(b), 1);
+        close_bench(b);
+    }
+}
+
+/* The same, but for one thing: then it takes no key, and is replaced. */
+static void what_would_not_take_the_key_by_being_cancelled_is_replaced(void **state)
+{
+    (void)state;
+    wall_ms first = T0 + MINUTE;
+    unsigned states = 1u << JOB_RUNNING | 1u << JOB_CANCELLED;
+    enum {
+        NOBODY_KEEPS_IT,
+        ITS_TIME_IS_OVER,
+        ANOTHER_KEY,
+        ANOTHER_TYPE,
+        CASES
+    };
+    for (int what = 0; what < CASES; what++) {
+        struct bench *b = open_bench();
+        set(b, "digest", first);
+        make_tick(b, "digest", first, TICK_FIRED)->overlap = OVERLAP_REPLACE;
+        give_key(&b->push, UNIQUE_ERROR, states);
+        b->push.spec.keep_ms = what == NOBODY_KEEPS_IT ? 0 : MINUTE;
+        if (what == ITS_TIME_IS_OVER)
+            b->push.spec.unique_until = T0 + 1;
+        if (what == ANOTHER_KEY)
+            b->push.spec.unique_key = SLICE("other");
+        if (what == ANOTHER_TYPE)
+            b->push.spec.type = SLICE("other");
+        assert_int_equal(run_tick(b), MQ_OK);
+        job_id before = b->push.id;
+        b->lab->now = T0 + 1;
+        assert_int_equal(replace_and_keep(b, first + MINUTE, UNIQUE_ERROR, states, MINUTE), MQ_OK);
+        assert_int_equal(b->tick.outcome, TICK_REPLACED);
+        assert_int_equal(lab_state(b->lab, before), what == NOBODY_KEEPS_IT ? JOB_NONE : JOB_CANCELLED);
+        assert_int_equal(lab_state(b->lab, b->push.id), JOB_READY);
+        close_bench(b);
+    }
+}
+
+/* Who waits for the key of the one before does not want it in the state that it comes to: one job more, and no room for it. */
+static void a_replacement_that_finds_the_key_free_after_all_needs_room(void **state)
+{
+    (void)state;
+    wall_ms first = T0 + MINUTE;
+    struct bench *b = open_bench();
+    set(b, "digest", first);
+    assert_int_equal(replace_with_key(b, first, UNIQUE_REPLACE, 1u << JOB_RUNNING | 1u << JOB_RETRYING),
+                     MQ_OK);
+    job_id before = b->push.id;
+    uint64_t token = lab_lease(b->lab, "q", 1)->token;
+    struct op_push other = lab_order(b->lab, "q", "{}");
+    give_key(&other, UNIQUE_REPLACE, 1u << JOB_RUNNING);
+    assert_int_equal(lab_push_op(b->lab, &other), MQ_OK);
+    assert_int_equal(lab_state(b->lab, other.id), JOB_BLOCKED);
+    lab_fail(b->lab, before, token, FAIL_RETRY, b->lab->now + 100 * MINUTE);
+    lab_change_queue(b->lab, "q", QUEUE_DRAIN, -1);
+    assert_int_equal(replace_with_key(b, first + MINUTE, UNIQUE_REPLACE, 1u << JOB_RUNNING), MQ_BUSY);
+    assert_int_equal(lab_state(b->lab, before), JOB_RETRYING);
+    lab_change_queue(b->lab, "q", QUEUE_RESUME, -1);
+    assert_int_equal(replace_with_key(b, first + MINUTE, UNIQUE_REPLACE, 1u << JOB_RUNNING), MQ_OK);
+    assert_int_equal(b->tick.outcome, TICK_REPLACED);
+    assert_int_equal(lab_state(b->lab, other.id), JOB_READY);
+    assert_int_equal(lab_state(b->lab, b->push.id), JOB_READY);
     close_bench(b);
 }
 
@@ -732,6 +824,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_job_that_is_replaced_while_it_runs_keeps_its_holder),
     cmocka_unit_test(a_replacement_that_its_queue_refuses_cancels_nothing_whoever_has_its_key),
     cmocka_unit_test(what_would_be_skipped_replaces_nothing),
+    cmocka_unit_test(what_would_take_the_key_by_being_cancelled_is_not_replaced),
+    cmocka_unit_test(what_would_not_take_the_key_by_being_cancelled_is_replaced),
+    cmocka_unit_test(a_replacement_that_finds_the_key_free_after_all_needs_room),
     cmocka_unit_test(an_entry_is_over_after_its_last_job_not_after_its_last_moment),
     cmocka_unit_test(the_ledger_keeps_its_newest_rows),
     cmocka_unit_test(an_entry_that_ended_keeps_its_ledger_and_its_memory),
