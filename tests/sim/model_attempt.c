@@ -88,27 +88,34 @@ static enum push_outcome meet(const struct op_push *op, struct model_job *holder
     return op->conflict == UNIQUE_REPLACE ? PUSH_REPLACED : PUSH_RESCHEDULED;
 }
 
-/* What becomes of it, and whom it meets: holder and target, if there are any. A key whose time is over is let go of. */
+/* Who holds the key of this push. If its time is over it is let go of, swept or not: also by a push that is refused then. */
+struct model_job *model_settle_key(struct model *m, const struct op_push *op)
+{
+    char type[MODEL_TEXT], key[MODEL_TEXT];
+    if (!op->spec.unique_key.len || m->no_space)
+        return NULL;
+    struct model_job *holder =
+        model_key(m, text_of(type, op->spec.type), text_of(key, op->spec.unique_key), KEY_HOLDS);
+    if (!holder || holder->key_until > op->op.now)
+        return holder;
+    spend_key(m, holder, op->op.now);
+    return model_key(m, type, key, KEY_HOLDS);
+}
+
+/* What becomes of it, and whom it meets: holder and target, if there are any. */
 static enum push_outcome find_out(struct model *m, const struct op_push *op, struct model_job **holder,
                                   struct model_job **target)
 {
-    char type[MODEL_TEXT], key[MODEL_TEXT];
-    *holder = *target = NULL;
-    if (!op->spec.unique_key.len)
-        return PUSH_ADDED;
-    *holder = model_key(m, text_of(type, op->spec.type), text_of(key, op->spec.unique_key), KEY_HOLDS);
-    if (*holder && (*holder)->key_until <= op->op.now) { /* swept or not */
-        spend_key(m, *holder, op->op.now);
-        *holder = model_key(m, type, key, KEY_HOLDS);
-    }
-    return *holder ? meet(op, *holder, model_key(m, type, key, KEY_WAITS), target) : PUSH_ADDED;
+    *target = NULL;
+    *holder = model_settle_key(m, op);
+    return *holder ? meet(op, *holder, model_key(m, (*holder)->type, (*holder)->key, KEY_WAITS), target)
+                   : PUSH_ADDED;
 }
 
 enum push_outcome model_push_without(const struct model *m, const struct op_push *op, job_id gone)
 {
     struct model copy = model_copy(m);
     struct model_job *holder, *target;
-    find_out(&copy, op, &holder, &target); /* a key whose time is over is let go of first */
     cancel(&copy, model_find(&copy, gone), op->op.now);
     enum push_outcome outcome = find_out(&copy, op, &holder, &target);
     if (holder && op->conflict == UNIQUE_ERROR)

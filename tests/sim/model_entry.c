@@ -324,7 +324,7 @@ static enum mq_code code_of_push(const struct model *m, const struct op_push *op
 
 /* What becomes of a moment that is to make a job; or the code that it is refused with. Of another holder of its key, that
  * the moment is skipped. */
-static enum mq_code settle(const struct model *m, struct model_entry *entry, const struct op_tick *op,
+static enum mq_code settle(struct model *m, struct model_entry *entry, const struct op_tick *op,
                            enum tick_outcome *outcome)
 {
     bool meets = op->overlap != OVERLAP_ALLOW && *outcome != TICK_RUN && model_job_goes_on(m, entry);
@@ -337,6 +337,7 @@ static enum mq_code settle(const struct model *m, struct model_entry *entry, con
             entry->waits_since = op->row.planned;
         return MQ_BUSY;
     }
+    model_settle_key(m, op->push);
     enum mq_code code = code_of_push(m, op->push);
     bool in_the_way = code == MQ_CONFLICT && *outcome != TICK_RUN;
     if (code == MQ_OK && meets && op->push->spec.unique_key.len) {

@@ -38,6 +38,7 @@ bool is_key_taken(const struct model *m, const struct model_job *job, wall_ms no
 struct model model_copy(const struct model *m);
 void model_copy_free(struct model *copy);
 
+struct model_job *model_settle_key(struct model *m, const struct op_push *op);
 /* What a push would be once `gone` is cancelled: it is, in a copy. SKIPPED also if the push wants an error then. */
 enum push_outcome model_push_without(const struct model *m, const struct op_push *op, job_id gone);
 /* What a push must be answered; then it has been done. */
