@@ -4,7 +4,8 @@
  * run a second time because its ACK found no room.
  *
  * Mostly the store refuses all or nothing. But an ACK whose job pushed others is refused like a push, while leases run
- * out as ever: such a job's lease is renewed here, since its worker does not hold it any more.
+ * out as ever: such a job's lease is renewed here, since its worker does not hold it any more. Where even that is refused,
+ * no lease is swept until it has been asked once more: a sweep is at best behind it in the same batch.
  */
 #include "dispatch/inside.h"
 
@@ -24,6 +25,9 @@ static bool is_push_too(const struct store_op *op)
 
 static void held_on(struct store_op *op)
 {
+    struct dispatch *d = op->owner;
+    d->holds_asked--;
+    d->hold_refused |= op->code == MQ_NOSPACE;
     store_op_release(op);
     free(op);
 }
@@ -33,10 +37,18 @@ static void hold_lease(struct dispatch *d, const struct op_complete *complete)
     struct op_extend *extend = mq_calloc(1, sizeof *extend);
     store_op_init(&extend->op, STORE_EXTEND, d->wall);
     extend->op.done = held_on;
+    extend->op.owner = d;
     extend->id = complete->id;
     extend->token = complete->token;
     extend->lease_ms = AGAIN_LEASE_MS;
+    d->holds_asked++;
     dispatch_submit(d, &extend->op);
+}
+
+bool again_may_sweep_leases(const struct dispatch *d)
+{
+    bool waits = d->holds_asked && !d->holds_asked_now;
+    return !waits && !(d->again && d->hold_refused);
 }
 
 void again_later(struct dispatch *d, struct store_op *op)
@@ -67,17 +79,21 @@ void again_renew(struct dispatch *d)
 void again_tick(struct dispatch *d)
 {
     struct store_op *op = d->again, *next;
+    d->holds_asked_now = false;
     if (d->now < d->again_at)
         return;
     d->again = NULL;
+    d->hold_refused = false;
     d->stats.outcomes_waiting = 0;
     for (; op; op = next) {
         next = op->next;
         store_op_release(op);
         op->now = d->wall;
         dispatch_submit(d, op);
-        if (is_push_too(op))
+        if (is_push_too(op)) {
             hold_lease(d, (const struct op_complete *)op); /* if it is refused once more */
+            d->holds_asked_now = true;
+        }
     }
     if (d->renewal_missed)
         watch_jump(d, d->now);

@@ -274,6 +274,8 @@ void again_later(struct dispatch *d, struct store_op *op);
 /* A renewal was refused: all leases of workers are renewed before the next sweep. */
 void again_renew(struct dispatch *d);
 void again_tick(struct dispatch *d);
+/* False: the leases of outcomes that wait may have run out because they could not be renewed. */
+bool again_may_sweep_leases(const struct dispatch *d);
 mono_ms again_next(const struct dispatch *d);
 void again_free(struct dispatch *d);
 
@@ -360,6 +362,9 @@ struct dispatch {
     bool sweeping[SWEEPS];
     struct store_op *again, **again_end; /* to be asked again at again_at */
     mono_ms again_at, again_log_at;
+    unsigned holds_asked; /* renewals of leases of outcomes that wait, under way */
+    bool holds_asked_now; /* some since this tick began */
+    bool hold_refused;    /* one was, since they were asked the last time */
     bool renewal_missed;
     mono_ms letters_rest_until; /* the archive could not be written: not again before then */
     bool dead_filling;          /* it was told, and is so still */

@@ -67,10 +67,14 @@ static unsigned limit_of(const struct dispatch *d, int what)
     return d->old_doublings < 4 ? OLD_LIMIT << d->old_doublings : OLD_LIMIT_MOST;
 }
 
-/* Leases: until they are renewed after a jump of the clock. Dead letters: the archive could not be written. */
+/*
+ * Leases: until they are renewed after a jump of the clock, or after the disk had no room for that. Dead letters: the archive
+ * could not be written.
+ */
 static bool must_wait(const struct dispatch *d, int what)
 {
-    return (what == SWEEP_LEASES && d->jumped) || (what == SWEEP_DEAD && d->now < d->letters_rest_until);
+    return (what == SWEEP_LEASES && (d->jumped || !again_may_sweep_leases(d))) ||
+           (what == SWEEP_DEAD && d->now < d->letters_rest_until);
 }
 
 static void sweep_if_due(struct dispatch *d, int what, wall_ms wall)

@@ -1479,6 +1479,52 @@ static void an_outcome_that_has_no_space_is_kept_until_there_is(void **unused)
     world_free(w);
 }
 
+/* It pushed another: its ACK is refused like a push. */
+static void done_with_a_child(struct world *w, const struct frame_job *job)
+{
+    struct buf frames = BUF_INIT, children = BUF_INIT;
+    struct push_order child;
+    order_init(&child);
+    child.type = SLICE("x");
+    child.payload = SLICE("{}");
+    child.delay_ms = 60000; /* so that no worker asks for it: what is refused makes all rest */
+    frame_add_child(&children, &child);
+    frame_add_done(&frames, &(struct frame_done){.slot = job->slot,
+                                                 .id = job->id,
+                                                 .result = SLICE_EMPTY,
+                                                 .child_count = 1,
+                                                 .children = buf_bytes(&children)});
+    world_say(w, 0, &frames);
+    buf_release(&children);
+}
+
+/* Whenever there is room again: also just before the sweep that would take the job's lease for lost. */
+static void a_job_that_pushed_others_keeps_its_lease_while_the_disk_is_full(void **unused)
+{
+    (void)unused;
+    for (int64_t room_after = 0; room_after < 1000; room_after += 100) {
+        struct world *w = world_new(1, 1);
+        struct frame_job job;
+        job_id id = world_push(w, "a", NULL);
+        assert_int_equal(1, world_jobs(w, 0, &job, 1));
+        world_begin(w, 0, &job);
+        world_pass(w, 550); /* outcomes are asked again at another moment of each second than sweeps */
+        set_disk_full(w, true);
+        done_with_a_child(w, &job);
+        for (int64_t ms = 0; ms < 40000 + room_after; ms += 100) { /* longer than its lease */
+            world_beat(w);
+            world_pass(w, 100);
+        }
+        set_disk_full(w, false);
+        world_beat(w);
+        world_pass(w, 2100);
+        assert_int_equal(0, world_told(w, "job.lost", 0));
+        assert_int_equal(1, world_told(w, "job.started", id));
+        assert_int_equal(JOB_SUCCEEDED, world_state(w, id));
+        world_free(w);
+    }
+}
+
 static void a_job_whose_lease_could_not_be_renewed_for_want_of_space_stays_with_its_worker(void **unused)
 {
     struct world *w = world_new(1, 1);
@@ -1666,6 +1712,7 @@ int main(void)
         cmocka_unit_test(a_job_cancelled_on_its_way_to_be_parked_has_ended),
         cmocka_unit_test(a_refused_lease_gives_no_job_to_a_worker),
         cmocka_unit_test(an_outcome_that_has_no_space_is_kept_until_there_is),
+        cmocka_unit_test(a_job_that_pushed_others_keeps_its_lease_while_the_disk_is_full),
         cmocka_unit_test(a_job_whose_lease_could_not_be_renewed_for_want_of_space_stays_with_its_worker),
         cmocka_unit_test(what_still_waits_for_space_at_the_end_runs_again_after_it),
         cmocka_unit_test(a_progress_that_is_no_fraction_is_not_believed),
