@@ -92,7 +92,8 @@ struct fsck_report {
 
 /*
  * NOTFOUND: no store there. CONFLICT: a server holds it (its pid is in the message). BADARG: not ours, or a layout
- * that this binary does not read. NOPERM, NOSPACE: the folder or the disk refuses. With problems it is still MQ_OK.
+ * that this binary does not read. NOPERM, NOSPACE: the folder or the disk refuses. INTERNAL: the disk fails; of a journal
+ * that it does not give back nothing is known, so nothing is mended. With problems it is still MQ_OK.
  */
 enum mq_code store_fsck(struct fsck_report *report, const struct fsck_settings *settings, struct mq_err *err);
 #endif

@@ -793,8 +793,8 @@ struct store_settings {
 
 /*
  * Opens or creates. CONFLICT: another process serves this folder (its pid is in the message). BADARG: not a
- * moonq folder, or a newer layout. NOPERM: not writable. NOTFOUND: its parent does not exist. After it, `news` of
- * the whole comes with the first store_collect.
+ * moonq folder, or a newer layout. NOPERM: not writable. NOTFOUND: its parent does not exist. INTERNAL: the disk fails, or
+ * what is there is damaged; it is left as it was found. After it, `news` of the whole comes with the first store_collect.
  */
 enum mq_code store_open(struct store **out, const struct store_settings *settings, struct mq_err *err);
 

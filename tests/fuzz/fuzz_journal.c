@@ -181,7 +181,9 @@ static void check_file(const struct image *image)
     FUZZ_MUST(mdb_txn_begin(env, NULL, 0, &txn) == 0, "no transaction");
     journal_attach(&j, &mark, txn);
     FUZZ_MUST(j.names_sum == image->names_sum, "other names than those that stand there");
-    bool found = journal_peek(&j), lost = j.lost;
+    bool found;
+    FUZZ_MUST(journal_peek(&j, &found) == 0, "%s", strerror(j.error));
+    bool lost = j.lost;
     for (int twice = 0; twice < 2; twice++) {
         int rc = journal_replay(&j, txn);
         FUZZ_MUST(rc == 0, "%s", mdb_strerror(rc));

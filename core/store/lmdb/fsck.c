@@ -191,7 +191,8 @@ static enum mq_code look(struct fsck *f, bool *through, struct mq_err *err)
     open_databases(f);
     f->round = 1;
     find_journal(f);
-    *through = journal_peek(&f->env.journal);
+    if (journal_peek(&f->env.journal, through))
+        return journal_fail(&f->env.journal, err);
     if (!*through) {
         tell_journal(f);
         fsck_walk(f);
@@ -204,6 +205,8 @@ static enum mq_code look(struct fsck *f, bool *through, struct mq_err *err)
 static enum mq_code look_through(struct fsck *f, struct mq_err *err)
 {
     if (setjmp(f->m.failed)) {
+        if (f->m.rc == JOURNAL_UNREADABLE)
+            return journal_fail(&f->env.journal, err);
         if (f->m.rc == ENOSPC || f->m.rc == ENOMEM || f->m.rc == MDB_MAP_FULL)
             return mq_fail(err, MQ_INTERNAL, "cannot make what the journal holds: %s", mdb_strerror(f->m.rc));
         damaged(f);
@@ -222,6 +225,8 @@ static enum mq_code look_through(struct fsck *f, struct mq_err *err)
 static enum mq_code failed_to_mend(struct fsck *f, struct mq_err *err)
 {
     int rc = f->m.rc;
+    if (rc == JOURNAL_UNREADABLE)
+        return journal_fail(&f->env.journal, err);
     return mq_fail(err, rc == ENOSPC || rc == EDQUOT || rc == EFBIG ? MQ_NOSPACE : MQ_INTERNAL,
                    "the repair could not be written, nothing was changed: %s", mdb_strerror(rc));
 }

@@ -144,7 +144,9 @@ static void attach_names(struct journal *j, MDB_txn *txn)
     struct buf ours = BUF_INIT;
     write_names(&ours);
     struct slice names = buf_bytes(&ours), there;
-    bool is_read = j->fd >= 0 && read_at(j->fd, page, sizeof page, 0) == 0 &&
+    bool has_page = j->fd >= 0 && j->size >= sizeof page;
+    j->error = has_page ? read_at(j->fd, page, sizeof page, 0) : 0;
+    bool is_read = has_page && !j->error &&
                    read_first_page((struct slice){page, sizeof page}, &format, &there) &&
                    (uint8_t)there.at[0] <= JOURNAL_DBS_MAX;
     if (is_read)
@@ -161,13 +163,25 @@ static void attach_names(struct journal *j, MDB_txn *txn)
 
 /* ---- open ---- */
 
-static enum mq_code check_format(const struct journal *j, const char *path, struct mq_err *err)
+enum mq_code journal_fail(const struct journal *j, struct mq_err *err)
+{
+    return mq_fail(err, MQ_INTERNAL,
+                   "cannot read '%.200s/" JOURNAL_NAME "': %s (leave it and " DATA_NAME
+                   " as they are, check the disk, start again)",
+                   j->dir, strerror(j->error));
+}
+
+static enum mq_code check_format(struct journal *j, const char *path, struct mq_err *err)
 {
     char page[JOURNAL_PAGE];
     uint32_t format;
     struct slice names;
-    if (j->size < sizeof page || read_at(j->fd, page, sizeof page, 0) ||
-        !read_first_page((struct slice){page, sizeof page}, &format, &names) || format <= JOURNAL_FORMAT)
+    if (j->size < sizeof page)
+        return MQ_OK;
+    j->error = read_at(j->fd, page, sizeof page, 0);
+    if (j->error)
+        return journal_fail(j, err);
+    if (!read_first_page((struct slice){page, sizeof page}, &format, &names) || format <= JOURNAL_FORMAT)
         return MQ_OK;
     return mq_fail(err, MQ_BADARG,
                    "'%s' has format %u, this binary knows formats up to %d (use the newer moonq)", path,
@@ -266,17 +280,25 @@ bool journal_read(struct journal_record *record, struct slice bytes, uint64_t se
            redo_is_whole(record->redo);
 }
 
-/* The next record of this epoch, into the scratch. What cannot be read is not there. */
+/* Of what is inside the file. After an error nothing more is read: nobody knows what stood there. */
+static bool fetch(struct journal *j, char *at, size_t len, uint64_t from)
+{
+    if (!j->error)
+        j->error = read_at(j->fd, at, len, from);
+    return !j->error;
+}
+
+/* The next record of this epoch, into the scratch. */
 static bool read_next(struct journal *j, struct journal_record *record)
 {
     char head[JOURNAL_HEAD_BYTES];
-    if (j->fd < 0 || j->end + sizeof head > j->size || read_at(j->fd, head, sizeof head, j->end) != 0)
+    if (j->fd < 0 || j->end + sizeof head > j->size || !fetch(j, head, sizeof head, j->end))
         return false;
     uint64_t len = sizeof head + (uint64_t)be32_get(head + 4);
     if (be32_get(head) != RECORD_MAGIC || len > j->size - j->end)
         return false;
     buf_clear(&j->scratch);
-    if (read_at(j->fd, buf_room(&j->scratch, len), len, j->end) != 0)
+    if (!fetch(j, buf_room(&j->scratch, len), len, j->end))
         return false;
     buf_grew(&j->scratch, len);
     return journal_read(record, buf_bytes(&j->scratch), j->sum) && record->epoch == j->mark.epoch &&
@@ -287,20 +309,23 @@ static bool read_next(struct journal *j, struct journal_record *record)
 static bool has_later(struct journal *j)
 {
     char head[JOURNAL_HEAD_BYTES];
-    for (uint64_t at = j->end + JOURNAL_PAGE; at < j->size; at += JOURNAL_PAGE)
-        if (read_at(j->fd, head, sizeof head, at) == 0 && be32_get(head) == RECORD_MAGIC &&
-            be64_get(head + 8) == j->mark.epoch && be64_get(head + 16) > j->records + 1)
+    if (j->fd < 0)
+        return false;
+    for (uint64_t at = j->end + JOURNAL_PAGE; at < j->size && fetch(j, head, sizeof head, at);
+         at += JOURNAL_PAGE)
+        if (be32_get(head) == RECORD_MAGIC && be64_get(head + 8) == j->mark.epoch &&
+            be64_get(head + 16) > j->records + 1)
             return true;
     return false;
 }
 
-bool journal_peek(struct journal *j)
+int journal_peek(struct journal *j, bool *found)
 {
     struct journal_record record;
     rewind_to_start(j);
-    bool found = read_next(j, &record);
-    j->lost = !found && j->fd >= 0 && has_later(j);
-    return found;
+    *found = read_next(j, &record);
+    j->lost = !*found && has_later(j);
+    return j->error ? JOURNAL_UNREADABLE : 0;
 }
 
 int journal_replay(struct journal *j, MDB_txn *txn)
@@ -315,8 +340,8 @@ int journal_replay(struct journal *j, MDB_txn *txn)
         j->sum = record.sum;
         j->end += page_up(JOURNAL_HEAD_BYTES + record.redo.len);
     }
-    j->lost = j->fd >= 0 && has_later(j);
-    return 0;
+    j->lost = has_later(j);
+    return j->error ? JOURNAL_UNREADABLE : 0;
 }
 
 /* ---- writing ---- */

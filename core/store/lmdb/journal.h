@@ -16,7 +16,8 @@
  * epoch, or another life of the folder (a backup that was restored) left there does not, and a torn one neither.
  *
  * What is read ends at the first record that does not check. If one of the same epoch stands further on, it was not torn
- * but damaged, and something confirmed is lost: journal.lost.
+ * but damaged, and something confirmed is lost: journal.lost. What the disk does not give back is no end: it may hold what
+ * was confirmed, so whoever reads must stop there (JOURNAL_UNREADABLE) and leave both files as they are.
  *
  * Threads: one, the store's.
  */
@@ -30,7 +31,7 @@
 #define JOURNAL_NAME    "moonq.journal"
 #define JOURNAL_DAMAGED ".damaged" /* added to the name of one that is put aside */
 #define JOURNAL_FORMAT  1
-/* Beside LMDB's codes: what this life wrote cannot be read back. */
+/* Beside LMDB's codes: the disk does not give back what stands in the file, or not what this life wrote. */
 #define JOURNAL_UNREADABLE (MDB_LAST_ERRCODE + 1000)
 #define JOURNAL_PAGE       4096u
 #define JOURNAL_HEAD_BYTES (4 + 4 + 8 + 8 + 8) /* of a record */
@@ -55,20 +56,26 @@ struct journal {
     uint64_t size; /* of the file: written once, so that writing again needs no sync of anything else */
     bool unsynced; /* relaxed: an append is not on disk yet */
     bool lost;     /* reading met damage */
+    int error;     /* errno's code: reading met what the disk does not give back */
     struct buf scratch;
 };
 
 #define JOURNAL_NONE ((struct journal){.fd = -1})
 
-/* Opens the journal of a folder, if there is one. BADARG: a newer format. NOPERM: not ours to open, or a link. */
+/*
+ * Opens the journal of a folder, if there is one. BADARG: a newer format. NOPERM: not ours to open, or a link. INTERNAL: it
+ * cannot be read.
+ */
 enum mq_code journal_open(struct journal *j, const char *dir, bool for_writing, struct mq_err *err);
 void journal_close(struct journal *j);
 /* Where LMDB's last commit stands; opens its databases by the names in the journal. Before anything is read. */
 void journal_attach(struct journal *j, const struct journal_mark *mark, MDB_txn *txn);
-/* Whether there is a record of this epoch. `lost` as after a replay. */
-bool journal_peek(struct journal *j);
-/* Makes again in `txn` what the epoch's records say; the journal goes on behind them. LMDB's code. */
+/* Whether there is a record of this epoch. 0 or JOURNAL_UNREADABLE; `lost` as after a replay. */
+int journal_peek(struct journal *j, bool *found);
+/* Makes again in `txn` what the epoch's records say; the journal goes on behind them. LMDB's code, or JOURNAL_UNREADABLE. */
 int journal_replay(struct journal *j, MDB_txn *txn);
+/* What JOURNAL_UNREADABLE means to who started us: INTERNAL. */
+enum mq_code journal_fail(const struct journal *j, struct mq_err *err);
 
 /*
  * Before the first append of a life: a file of the first page alone, with this layout's names. What an earlier life wrote

@@ -73,6 +73,8 @@ static enum mq_code take_over_in(struct env *env, MDB_txn *txn, struct life *lif
         return code;
     life->was_relaxed = layout_is_relaxed(txn, env->dbi[DB_META]);
     life->rc = replay(env, txn, life, &new_mark);
+    if (life->rc == JOURNAL_UNREADABLE)
+        return journal_fail(&env->journal, err);
     if (life->rc)
         return cannot("cannot replay the journal", life->rc, err);
     code = layout_ready(txn, env->dbi, &env->meta, err);

@@ -1,7 +1,8 @@
 /* The journal's file: what is read back of it, however it was torn, damaged, exchanged, or written by another version. */
 #include "lab.h"
-#include "lmdb_factory.h"
+#include "lmdb_crash.h"
 #include "lmdb_check.h"
+#include "store/fsck.h"
 #include "store/lmdb/journal.h"
 #include "store/lmdb/redo.h"
 
@@ -18,6 +19,25 @@ int fdatasync(int fd)
 {
     syncs++;
     return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* The disk does not give back this byte of the journal. */
+static int64_t bad_byte = -1;
+static bool is_journal(int fd)
+{
+    char link[64], path[700];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof path - 1);
+    path[len < 0 ? 0 : len] = '\0';
+    return strstr(path, "/" JOURNAL_NAME) != NULL;
+}
+ssize_t pread(int fd, void *at, size_t len, off_t from)
+{
+    if (bad_byte >= from && bad_byte < from + (off_t)len && is_journal(fd)) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pread64, fd, at, len, from);
 }
 
 /* ---- a journal on a bench: a folder, an LMDB file to replay into, records that can be told apart ---- */
@@ -114,7 +134,7 @@ static struct found read_all(struct bench *b)
     assert_int_equal(journal_open(&j, b->dir, false, NULL), MQ_OK);
     assert_int_equal(mdb_txn_begin(b->file.env, b->file.txn, 0, &txn), 0);
     journal_attach(&j, &b->mark, txn);
-    found.peeked = journal_peek(&j);
+    assert_int_equal(journal_peek(&j, &found.peeked), 0);
     assert_int_equal(journal_replay(&j, txn), 0);
     found.records = (unsigned)j.records;
     found.lost = j.lost;
@@ -598,6 +618,123 @@ static void a_damaged_journal_is_put_aside(void **state)
     bench_free(b);
 }
 
+/* A page that cannot be read may hold what was confirmed, whichever it is. */
+static void a_page_that_cannot_be_read_is_no_end(void **state)
+{
+    (void)state;
+    struct bench *b = bench_with_records(4);
+    struct journal j;
+    struct mq_err err;
+    MDB_txn *txn;
+    bad_byte = 0;
+    assert_int_equal(journal_open(&j, b->dir, true, &err), MQ_INTERNAL);
+    assert_non_null(strstr(err.text, path_of(b, JOURNAL_NAME)));
+    journal_close(&j);
+    for (uint64_t page = JOURNAL_PAGE; page < b->journal.size; page += JOURNAL_PAGE) {
+        bool found;
+        bad_byte = (int64_t)page;
+        assert_int_equal(journal_open(&j, b->dir, true, &err), MQ_OK);
+        assert_int_equal(mdb_txn_begin(b->file.env, b->file.txn, 0, &txn), 0);
+        journal_attach(&j, &b->mark, txn);
+        assert_int_equal(journal_peek(&j, &found), page < b->ends[1] ? JOURNAL_UNREADABLE : 0);
+        assert_int_equal(journal_replay(&j, txn), JOURNAL_UNREADABLE);
+        assert_int_equal(j.error, EIO);
+        mdb_txn_abort(txn);
+        journal_close(&j);
+    }
+    bad_byte = -1;
+    struct found found = read_all(b);
+    assert_int_equal(found.records, 4);
+    assert_false(found.lost);
+    bench_free(b);
+}
+
+static void names_that_cannot_be_read_are_not_guessed(void **state)
+{
+    (void)state;
+    struct bench *b = bench_with_records(1);
+    struct journal j;
+    bool found;
+    assert_int_equal(journal_open(&j, b->dir, true, NULL), MQ_OK);
+    bad_byte = 0;
+    journal_attach(&j, &b->mark, b->file.txn);
+    assert_int_equal(journal_peek(&j, &found), JOURNAL_UNREADABLE);
+    assert_int_equal(journal_replay(&j, b->file.txn), JOURNAL_UNREADABLE);
+    bad_byte = -1;
+    journal_close(&j);
+    bench_free(b);
+}
+
+struct both {
+    char *bytes[2];
+    size_t len[2];
+};
+
+static struct both slurp_both(const char *dir)
+{
+    static const char *const names[] = {DATA_NAME, JOURNAL_NAME};
+    struct both both;
+    char path[700];
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        both.bytes[i] = slurp(path, &both.len[i]);
+    }
+    return both;
+}
+
+static void assert_untouched(const char *dir, const struct both *before)
+{
+    bad_byte = -1;
+    struct both now = slurp_both(dir);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(now.len[i], before->len[i]);
+        assert_memory_equal(now.bytes[i], before->bytes[i], now.len[i]);
+        free(now.bytes[i]);
+    }
+}
+
+static void open_and_check(const char *dir, int64_t bad, const struct both *before)
+{
+    struct store_settings settings = {.dir = dir, .nosync = true};
+    struct store *store;
+    struct mq_err err;
+    bad_byte = bad;
+    assert_int_equal(store_open(&store, &settings, &err), MQ_INTERNAL);
+    assert_non_null(strstr(err.text, JOURNAL_NAME));
+    assert_non_null(strstr(err.text, strerror(EIO)));
+    assert_non_null(strstr(err.text, "check the disk, start again"));
+    assert_untouched(dir, before);
+    for (int repair = 0; repair < 2; repair++) {
+        struct fsck_settings look = {.dir = dir, .repair = repair};
+        struct fsck_report report;
+        bad_byte = bad;
+        assert_int_equal(store_fsck(&report, &look, &err), MQ_INTERNAL);
+        assert_non_null(strstr(err.text, "check the disk, start again"));
+        assert_untouched(dir, before);
+    }
+}
+
+/* A start on a disk that does not give the journal back loses nothing: it is refused, until the disk does. */
+static void a_store_whose_journal_cannot_be_read_is_not_opened(void **state)
+{
+    (void)state;
+    struct lab *lab = lab_open_with(&lmdb_factory, NULL);
+    job_id ids[5];
+    for (int i = 0; i < 5; i++)
+        ids[i] = lab_push(lab, "q", "x");
+    char *dir = copy_store(lab->settings.dir); /* killed here */
+    struct both before = slurp_both(dir);
+    for (int64_t page = 0; page < 7; page++)
+        open_and_check(dir, page * JOURNAL_PAGE, &before);
+    lab_move(lab, dir);
+    lab_reopen(lab);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(lab_state(lab, ids[i]), JOB_READY);
+    free(before.bytes[0]);
+    free(before.bytes[1]);
+    lab_close(lab);
+}
+
 static void a_relaxed_journal_is_synced_when_it_is_asked(void **state)
 {
     (void)state;
@@ -636,6 +773,9 @@ int main(void)
         cmocka_unit_test(a_journal_that_cannot_be_made_takes_nothing),
         cmocka_unit_test(a_new_life_leaves_nothing_of_the_one_before),
         cmocka_unit_test(a_damaged_journal_is_put_aside),
+        cmocka_unit_test(a_page_that_cannot_be_read_is_no_end),
+        cmocka_unit_test(names_that_cannot_be_read_are_not_guessed),
+        cmocka_unit_test(a_store_whose_journal_cannot_be_read_is_not_opened),
         cmocka_unit_test(a_relaxed_journal_is_synced_when_it_is_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
