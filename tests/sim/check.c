@@ -534,7 +534,7 @@ static void check_running(const struct model_job *job)
     if (job->state != JOB_RUNNING || !job->by_worker)
         return;
     struct fake_job *fake = worker_has(job, &seat);
-    if (!fake && !is_among(sim.orphans, job->token) && job->token > sim.unrecovered)
+    if (!fake && !is_among(sim.orphans, job->token))
         sim_wrong("job %s is running in '%s', and that worker does not have it", job->name, job->holder);
     if (fake && job->cancelling && !fake->told && !is_among(sim.orphans, job->token))
         sim_wrong("job %s was cancelled, and worker %s, which runs it, was not told", job->name, seat->name);

@@ -98,10 +98,7 @@ static bool ask(struct store_op *op)
     return sim.store == store;
 }
 
-/*
- * A disk without any room refuses this too. The real server then goes on, and its orphans' check gives back what nobody has, in
- * two rounds of five seconds; here somebody makes room at once.
- */
+/* A disk without any room refuses this too: it is asked again, and nobody is let in before. */
 static bool recover(const job_id *suspects, unsigned count)
 {
     struct op_recover op = {
@@ -112,8 +109,6 @@ static bool recover(const job_id *suspects, unsigned count)
         op.limit = 2;
         if (!ask(&op.op))
             return false;
-        if (op.op.code != MQ_OK) /* the disk is full: dispatch finds them later, as nobody has them */
-            sim.unrecovered = sim.model.last_token;
         store_op_release(&op.op);
     } while (op.op.code == MQ_NOSPACE || op.more);
     return true;

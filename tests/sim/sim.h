@@ -137,7 +137,6 @@ struct sim {
     unsigned taken_count;
     uint64_t shortened[64]; /* leases of workers that somebody else extended, to less: they may run out */
     unsigned shortened_count;
-    uint64_t unrecovered; /* leases up to this one may be of workers that are gone */
     bool disturbed; /* a clock jumped, the loop stood still, the disk was full, and it is not over yet */
     uint64_t disturbed_at; /* the last lease of the last time: those before may run out for that reason */
     /* what dispatch may do just now: see workers.c */
