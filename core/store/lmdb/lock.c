@@ -2,30 +2,56 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 #define LOCK_NAME "moonq.lock"
 
-/* The pid that the holder wrote; 0 if it has not yet. */
+/* One length, whatever the pid: the line is written over the one before, in the block that the file has. */
+#define LINE_FORMAT "%-20ld\n"
+#define LINE_BYTES  21
+
+/* The pid that the holder wrote; 0: it has not yet, or could not, and what is there is of one that is gone. */
 static long pid_in(int fd)
 {
-    char text[32] = "";
-    ssize_t len = pread(fd, text, sizeof text - 1, 0);
-    return len > 0 ? strtol(text, NULL, 10) : 0;
+    char text[LINE_BYTES + 1] = "";
+    ssize_t len = pread(fd, text, LINE_BYTES, 0);
+    long pid = len > 0 ? strtol(text, NULL, 10) : 0; /* "123\n" is of an older server */
+    bool is_gone = pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+    return pid > 0 && !is_gone ? pid : 0;
 }
 
-static enum mq_code write_pid(int fd, const char *path, struct mq_err *err)
+/*
+ * Only for the message, so a disk that is full keeps nobody from a sound store. Nothing is truncated: that would give the
+ * file's one block to whoever fills the disk.
+ */
+static void write_pid(int fd, const char *path)
 {
-    char text[32];
-    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)len, 0) != len)
-        return mq_fail(err, errno == ENOSPC ? MQ_NOSPACE : MQ_INTERNAL, "cannot write '%s': %s", path,
-                       strerror(errno));
-    return MQ_OK;
+    char line[LINE_BYTES + 1];
+    snprintf(line, sizeof line, LINE_FORMAT, (long)getpid());
+    errno = 0;
+    if (pwrite(fd, line, LINE_BYTES, 0) != LINE_BYTES)
+        log_event(LOG_WARN, "lock.no_pid", LOG_STR("path", path),
+                  LOG_STR("error", strerror(errno ? errno : ENOSPC)));
+}
+
+static enum mq_code taken(int fd, const char *dir, struct mq_err *err)
+{
+    char who[40] = "";
+    long pid = pid_in(fd);
+    if (pid)
+        snprintf(who, sizeof who, ", process %ld", pid);
+    return mq_fail(
+        err, MQ_CONFLICT,
+        "data folder '%s' is served by another moonq%s (stop that one, or choose another with --data)", dir,
+        who);
 }
 
 enum mq_code lock_take(int *out_fd, const char *dir, struct mq_err *err)
@@ -40,18 +66,11 @@ enum mq_code lock_take(int *out_fd, const char *dir, struct mq_err *err)
                        "cannot open '%s': %s", path, strerror(errno));
     /* flock and not fcntl: it is of the open file, so a second open in this same process is refused too */
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        long pid = pid_in(fd);
-        close(fd);
-        return mq_fail(err, MQ_CONFLICT,
-                       "data folder '%s' is served by another moonq, process %ld (stop that one, or choose "
-                       "another with --data)",
-                       dir, pid);
-    }
-    enum mq_code code = write_pid(fd, path, err);
-    if (code != MQ_OK) {
+        enum mq_code code = taken(fd, dir, err);
         close(fd);
         return code;
     }
+    write_pid(fd, path);
     *out_fd = fd;
     return MQ_OK;
 }

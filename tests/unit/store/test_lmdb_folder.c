@@ -5,10 +5,13 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <xxhash.h>
 
 #include "store/fsck.h"
+#include "store/lmdb/lock.h"
 #include "../job/old_status.h"
 
 static enum mq_code open_dir(const char *dir, struct mq_err *err)
@@ -122,6 +125,111 @@ static void the_lock_ends_with_its_holder(void **state)
     assert_int_equal(open_dir(dir, &err), MQ_OK);
     close(pipe_fds[0]);
     close(pipe_fds[1]);
+    remove_tree(dir);
+    free(dir);
+}
+
+/* What the lock's file has; its length. */
+static size_t read_lock(const char *dir, char *out, size_t size)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/moonq.lock", dir);
+    int fd = open(path, O_RDONLY);
+    ssize_t len = read(fd, out, size - 1);
+    assert_true(len >= 0);
+    out[len] = '\0';
+    close(fd);
+    return (size_t)len;
+}
+
+static int lock_without_room(const char *dir)
+{
+    struct mq_err err;
+    struct rlimit before, nothing;
+    int fd = -1;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    nothing = (struct rlimit){0, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &nothing);
+    enum mq_code code = lock_take(&fd, dir, &err);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_int_equal(code, MQ_OK);
+    return fd;
+}
+
+/* The file's one block is all that it may have: it is not given back to a disk that is full. */
+static void the_lock_is_taken_without_room_for_the_pid(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    char before[64], after[64], *dir = temp_folder();
+    int fd, second;
+    assert_int_equal(lock_take(&fd, dir, &err), MQ_OK);
+    lock_release(fd);
+    size_t len = read_lock(dir, before, sizeof before);
+    fd = lock_without_room(dir);
+    assert_int_equal(read_lock(dir, after, sizeof after), len);
+    assert_string_equal(after, before);
+    assert_int_equal(lock_take(&second, dir, &err), MQ_CONFLICT);
+    lock_release(fd);
+    write_file(dir, "moonq.lock", "");
+    fd = lock_without_room(dir);
+    assert_int_equal(lock_take(&second, dir, &err), MQ_CONFLICT);
+    assert_null(strstr(err.text, "process")); /* nobody knows */
+    lock_release(fd);
+    remove_tree(dir);
+    free(dir);
+}
+
+/* A process that has ended must not be told to whoever is asked to stop it. */
+static void whoever_is_gone_is_not_named_as_the_holder(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    char text[64], *dir = temp_folder();
+    int fd, second;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    waitpid(child, NULL, 0);
+    snprintf(text, sizeof text, "%ld\n", (long)child);
+    write_file(dir, "moonq.lock", text);
+    fd = lock_without_room(dir);
+    assert_int_equal(lock_take(&second, dir, &err), MQ_CONFLICT);
+    assert_null(strstr(err.text, "process"));
+    lock_release(fd);
+    remove_tree(dir);
+    free(dir);
+}
+
+/* "123\n", as servers before wrote it; ours is a line of one length, whatever was there. */
+static void a_pid_of_either_form_is_read(void **state)
+{
+    (void)state;
+    struct mq_err err;
+    char path[600], text[64], own[64], *dir = temp_folder();
+    int fd, second;
+    snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    snprintf(own, sizeof own, "process %ld (", (long)getpid());
+    write_file(dir, "moonq.lock", text);
+    snprintf(path, sizeof path, "%s/moonq.lock", dir);
+    fd = open(path, O_RDWR);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_int_equal(lock_take(&second, dir, &err), MQ_CONFLICT);
+    assert_non_null(strstr(err.text, own));
+    close(fd);
+    static const char *const left[] = {"", "1\n", "1234567\n", "99999               \n"};
+    size_t len = 0;
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+        write_file(dir, "moonq.lock", left[i]);
+        assert_int_equal(lock_take(&fd, dir, &err), MQ_OK);
+        assert_int_equal(lock_take(&second, dir, &err), MQ_CONFLICT);
+        assert_non_null(strstr(err.text, own));
+        len = i ? len : read_lock(dir, text, sizeof text);
+        assert_int_equal(read_lock(dir, text, sizeof text), len);
+        assert_ptr_equal(strchr(text, '\n'), text + len - 1);
+        lock_release(fd);
+    }
     remove_tree(dir);
     free(dir);
 }
@@ -478,6 +586,9 @@ int main(void)
         cmocka_unit_test(a_link_in_the_folder_is_not_followed),
         cmocka_unit_test(a_second_server_is_refused_with_the_pid_of_the_first),
         cmocka_unit_test(the_lock_ends_with_its_holder),
+        cmocka_unit_test(the_lock_is_taken_without_room_for_the_pid),
+        cmocka_unit_test(whoever_is_gone_is_not_named_as_the_holder),
+        cmocka_unit_test(a_pid_of_either_form_is_read),
         cmocka_unit_test(a_folder_of_something_else_is_refused_untouched),
         cmocka_unit_test(a_store_that_was_being_made_when_the_power_went_is_made_anew),
         cmocka_unit_test(a_file_that_is_no_store_is_refused),
