@@ -328,7 +328,8 @@ static void work_here(struct store *store)
     writer_add(&store->writer, (struct store_op *)handover_take(&store->changes));
     while ((delivery = writer_run(&store->writer))) {
         deliver(store, delivery);
-        writer_rest(&store->writer, 0); /* no time passes here: only the journal's length counts */
+        writer_rest(&store->writer, 0); /* no time passes here: only the journal's length counts, until a
+                                           checkpoint is refused; then only who looks */
     }
     while ((op = take_read(store)))
         run_read(&store->readers[0], op);

@@ -13,7 +13,8 @@
 #define DIRECT_BYTES    (256u << 10) /* changes so long cost a commit less than writing them twice, */
 #define SCATTERED       12           /* unless the pages on which they lie are so much more */
 #define PAGE_BYTES      4096
-#define OPEN_MAX_MS     1000 /* so long at most is a batch only in the journal */
+#define OPEN_MAX_MS     1000 /* so long at most is a batch only in the journal, */
+#define RETRY_MS        1000 /* unless the disk has no space for a checkpoint: so long until the next try */
 
 static uint64_t clock_us(void)
 {
@@ -201,13 +202,14 @@ static bool is_open(const struct writer *writer)
 static void note_checkpoint(struct writer *writer, uint64_t batches)
 {
     writer->open_bytes = 0;
+    writer->retry_at = 0;
     atomic_store(&writer->committed, batches);
     bell_ring(&writer->checkpointed);
 }
 
 static void note_refusal(struct writer *writer)
 {
-    writer->open_since = clock_mono(); /* tried again when it is old once more */
+    writer->retry_at = clock_mono() + RETRY_MS;
     atomic_fetch_add(&writer->refused, 1);
     bell_ring(&writer->checkpointed);
 }
@@ -257,6 +259,8 @@ static int64_t until(mono_ms due, mono_ms now)
 static int64_t until_checkpoint(const struct writer *writer, mono_ms now)
 {
     bool is_long = journal_bytes(&writer->env->journal) >= writer->journal_limit;
+    if (writer->retry_at)
+        return until(writer->retry_at, now);
     return is_wanted(writer) || is_long ? 0 : until(writer->open_since + OPEN_MAX_MS, now);
 }
 
@@ -278,9 +282,9 @@ void writer_rest(struct writer *writer, mono_ms now)
 {
     if (!is_open(writer))
         return;
-    if (until_checkpoint(writer, now) == 0) {
-        writer_checkpoint(writer); /* which is a sync as well */
-    } else if (until_sync(writer, now) == 0) {
+    if (until_checkpoint(writer, now) == 0 && writer_checkpoint(writer))
+        return; /* which is a sync as well */
+    if (until_sync(writer, now) == 0) {
         int error = journal_sync(&writer->env->journal);
         if (error)
             give_up("the journal's sync", strerror(error),
@@ -336,6 +340,12 @@ static bool to_journal(struct writer *writer, const struct batch *batch, bool di
     return true;
 }
 
+/* Somebody waits to read it, and LMDB's file had space when we last looked. */
+static bool is_due(const struct writer *writer)
+{
+    return is_wanted(writer) && !writer->retry_at;
+}
+
 static enum applied try(struct writer *writer, const struct batch *batch, bool direct)
 {
     struct machine *m = &writer->machine;
@@ -345,7 +355,7 @@ static enum applied try(struct writer *writer, const struct batch *batch, bool d
     if (applied != APPLIED)
         return applied;
     uint64_t began = clock_us();
-    if (!to_journal(writer, batch, direct || is_wanted(writer))) {
+    if (!to_journal(writer, batch, direct || is_due(writer))) {
         applied = machine_commit(m);
         if (applied == APPLIED) {
             writer->figures.checkpoints++;
@@ -397,6 +407,10 @@ static void commit(struct writer *writer, const struct batch *batch)
             grow(writer, writer->open_bytes + batch->bytes);
             break;
         case APPLIED_NO_SPACE:
+            if (!full && is_due(writer)) { /* the journal may have some */
+                note_refusal(writer);
+                break;
+            }
             if (full) {
                 machine_refuse_all(m, batch->first, MQ_NOSPACE,
                                    "the disk is full, and its reserve is used up");

@@ -7,6 +7,9 @@
  *
  * Readers see LMDB's last commit: who must see more asks for a checkpoint (writer_wants, from any thread) and waits.
  *
+ * A checkpoint that the disk has no space for is told to all who wait, and tried again a second later, whoever asks: each
+ * try makes again all that the journal holds. Until then batches that are not long go to the journal while that has room.
+ *
  * Threads: writer_run belongs to the store's thread, or, without threads, to the loop's.
  */
 #ifndef MOONQ_STORE_LMDB_WRITER_H
@@ -37,6 +40,7 @@ struct writer {
     /* what is in the journal and not in LMDB's file */
     uint64_t open_bytes;    /* that it may add to the file, roughly */
     mono_ms open_since;     /* its first batch */
+    mono_ms retry_at;       /* the disk had no space for a checkpoint: not before then; 0: it had */
     mono_ms unsynced_since; /* relaxed: the first batch of it that is not synced */
     uint64_t batches;       /* so many are on disk */
     /* for readers */
