@@ -9,7 +9,7 @@ int file_sync_folder(const char *dir)
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return errno;
-    int error = fsync(fd) == 0 ? 0 : errno;
+    int error = fsync(fd) == 0 || errno == EINVAL ? 0 : errno;
     close(fd);
     return error;
 }

@@ -199,16 +199,18 @@ static enum mq_code open_folder(struct snapshot *s, struct op_archive *op)
     const char *dir = s->env->archive_dir;
     struct stat found;
     char above[PATH_BYTES];
-    if (mkdir(dir, 0700) == 0) {
-        snprintf(above, sizeof above, "%.4000s/..", dir);
-        int error = s->env->nosync ? 0 : file_sync_folder(above);
-        return error ? cannot(op, "sync the folder of", dir, error) : MQ_OK;
-    }
-    if (errno != EEXIST)
+    if (mkdir(dir, 0700) == 0)
+        s->env->archive_named = false;
+    else if (errno != EEXIST)
         return cannot(op, "make the archive's folder", dir, errno);
-    if (lstat(dir, &found) != 0 || !S_ISDIR(found.st_mode))
+    else if (lstat(dir, &found) != 0 || !S_ISDIR(found.st_mode))
         return cannot(op, "use as the archive's folder", dir, ELOOP);
-    return MQ_OK;
+    if (s->env->archive_named || s->env->nosync)
+        return MQ_OK;
+    snprintf(above, sizeof above, "%.4000s/..", dir);
+    int error = file_sync_folder(above);
+    s->env->archive_named = !error;
+    return error ? cannot(op, "sync the folder of", dir, error) : MQ_OK;
 }
 
 /* Back to the last newline. */

@@ -44,6 +44,8 @@ enum mq_code env_code_of(int error)
     case ENOENT:
     case ENOTDIR:
         return MQ_NOTFOUND;
+    case EIO:
+        return MQ_INTERNAL;
     default:
         return MQ_BADARG;
     }
@@ -107,11 +109,36 @@ static enum mq_code cannot_make(const char *dir, int reason, struct mq_err *err)
                    strerror(reason));
 }
 
-static enum mq_code make_folder(const char *dir, struct mq_err *err)
+static enum mq_code cannot_sync(const char *dir, int reason, struct mq_err *err)
+{
+    return mq_fail(
+        err, env_code_of(reason),
+        "the names in folder '%.200s' cannot be brought to the disk: %s (check the disk, start again)", dir,
+        strerror(reason));
+}
+
+/* If the folder's own name did not get to the disk, it goes again: the next start makes it anew, and tries again. */
+static enum mq_code sync_new_folder(const char *dir, struct mq_err *err)
+{
+    char above[PATH_BYTES];
+    snprintf(above, sizeof above, "%.4000s/..", dir);
+    int error = file_sync_folder(above);
+    if (!error)
+        return MQ_OK;
+    rmdir(dir);
+    return cannot_sync(above, error, err);
+}
+
+static enum mq_code make_folder(const char *dir, bool sync, struct mq_err *err)
 {
     struct stat found;
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return cannot_make(dir, errno, err);
+    enum mq_code code = MQ_OK;
+    if (mkdir(dir, 0700) == 0)
+        code = sync ? sync_new_folder(dir, err) : MQ_OK;
+    else if (errno != EEXIST)
+        code = cannot_make(dir, errno, err);
+    if (code != MQ_OK)
+        return code;
     if (stat(dir, &found) == 0 && !S_ISDIR(found.st_mode))
         return mq_fail(err, MQ_BADARG,
                        "data folder '%s' is a file, not a folder (choose another with --data)", dir);
@@ -176,8 +203,6 @@ static int write_first_pages(const char *path, bool sync)
 static enum mq_code make_store(const struct store_settings *settings, const char *path, struct mq_err *err)
 {
     char new_path[PATH_BYTES];
-    if (has_store(path))
-        return MQ_OK;
     snprintf(new_path, sizeof new_path, "%s/" NEW_NAME, settings->dir);
     unlink(new_path);
     int rc = write_first_pages(new_path, !settings->nosync);
@@ -186,9 +211,14 @@ static enum mq_code make_store(const struct store_settings *settings, const char
     if (rc)
         return mq_fail(err, rc > 0 ? env_code_of(rc) : MQ_INTERNAL, "cannot create '%s': %s", path,
                        mdb_strerror(rc));
-    if (!settings->nosync)
-        file_sync_folder(settings->dir); /* its name must be on disk before the first confirmed push is */
     return MQ_OK;
+}
+
+/* Its name must be on disk before the first confirmed push is; the life that made it may have failed to bring it there. */
+static enum mq_code sync_name(const struct store_settings *settings, struct mq_err *err)
+{
+    int error = settings->nosync ? 0 : file_sync_folder(settings->dir);
+    return error ? cannot_sync(settings->dir, error, err) : MQ_OK;
 }
 
 static enum mq_code open_mdb(struct env *env, const struct store_settings *settings, struct mq_err *err)
@@ -197,8 +227,10 @@ static enum mq_code open_mdb(struct env *env, const struct store_settings *setti
     unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (settings->nosync ? MDB_NOSYNC : 0);
     snprintf(path, sizeof path, "%s/" DATA_NAME, settings->dir);
     enum mq_code code = check_no_link(path, err);
-    if (code == MQ_OK)
+    if (code == MQ_OK && !has_store(path))
         code = make_store(settings, path, err);
+    if (code == MQ_OK)
+        code = sync_name(settings, err);
     if (code != MQ_OK)
         return code;
     int rc = mdb_env_create(&env->mdb);
@@ -257,7 +289,7 @@ enum mq_code env_open(struct env **out, const struct store_settings *settings, s
     env->relaxed_ms = settings->relaxed_ms;
     env->journal = JOURNAL_NONE;
     init_map_lock(env);
-    enum mq_code code = make_folder(settings->dir, err);
+    enum mq_code code = make_folder(settings->dir, !settings->nosync, err);
     if (code == MQ_OK)
         code = lock_take(&env->lock_fd, settings->dir, err);
     if (code == MQ_OK)

@@ -26,7 +26,8 @@ struct env {
     struct journal journal;
     int lock_fd;        /* holds the server lock; -1: none */
     int fd;             /* LMDB's own descriptor of the data file */
-    char *archive_dir;  /* made with its first letter */
+    char *archive_dir;  /* made with its first letter, */
+    bool archive_named; /* and this life has seen to it that its name is on disk */
     bool nosync;        /* tests */
     int64_t relaxed_ms; /* 0: not relaxed */
     size_t page_bytes;

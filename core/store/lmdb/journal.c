@@ -358,9 +358,15 @@ static int open_new(struct journal *j)
     if (j->fd >= 0)
         return 0;
     j->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (j->fd < 0)
-        return errno;
-    return j->nosync ? 0 : file_sync_folder(j->dir);
+    return j->fd < 0 ? errno : 0;
+}
+
+/* Whoever made the file, and whatever became of the sync then: a file without its name is no record of anything. */
+static int sync_name(struct journal *j)
+{
+    int error = j->named || j->nosync ? 0 : file_sync_folder(j->dir);
+    j->named = !error;
+    return error;
 }
 
 int journal_prepare(struct journal *j, const MDB_dbi dbi[DB_COUNT])
@@ -371,6 +377,8 @@ int journal_prepare(struct journal *j, const MDB_dbi dbi[DB_COUNT])
         error = errno;
     if (!error)
         error = write_first_page(j);
+    if (!error)
+        error = sync_name(j);
     if (error)
         return error;
     j->size = JOURNAL_PAGE;

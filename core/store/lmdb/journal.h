@@ -43,6 +43,7 @@ struct journal {
     int fd;                   /* -1: none, and nothing in it */
     char *dir;                /* the folder */
     bool nosync;              /* tests: never wait for the disk */
+    bool named;               /* this life has seen to it that the file's name is on disk */
     bool relaxed;             /* an append is not synced: journal_sync */
     struct journal_mark mark; /* of LMDB's last commit */
     uint64_t names_sum;

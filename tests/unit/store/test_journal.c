@@ -21,6 +21,19 @@ int fdatasync(int fd)
     return (int)syscall(SYS_fdatasync, fd);
 }
 
+/* So many syncs of folders fail. */
+static unsigned bad_folder_syncs, folder_syncs;
+int fsync(int fd)
+{
+    folder_syncs++;
+    if (bad_folder_syncs) {
+        bad_folder_syncs--;
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
 /* The disk does not give back this byte of the journal. */
 static int64_t bad_byte = -1;
 static bool is_journal(int fd)
@@ -576,6 +589,30 @@ static void a_journal_that_cannot_be_made_takes_nothing(void **state)
     bench_free(b);
 }
 
+/* The file may be there since a life that could not sync its name. */
+static void a_journal_whose_name_is_not_on_disk_takes_nothing(void **state)
+{
+    (void)state;
+    for (int is_there = 0; is_there < 2; is_there++) {
+        struct bench *b = is_there ? bench_with_records(1) : bench_new();
+        journal_close(&b->journal);
+        assert_int_equal(journal_open(&b->journal, b->dir, true, NULL), MQ_OK);
+        journal_attach(&b->journal, &b->mark, b->file.txn);
+        bad_folder_syncs = 2;
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(journal_prepare(&b->journal, b->file.dbi), EIO);
+            assert_int_equal(append(b, 1, 10), ENOSPC);
+        }
+        assert_int_equal(bad_folder_syncs, 0);
+        assert_int_equal(journal_prepare(&b->journal, b->file.dbi), 0);
+        unsigned before = folder_syncs;
+        assert_int_equal(append(b, 1, 10), 0);
+        assert_int_equal(journal_prepare(&b->journal, b->file.dbi), 0);
+        assert_int_equal(folder_syncs, before); /* once a life */
+        bench_free(b);
+    }
+}
+
 /* Records that an earlier life left further on, of an epoch that comes again: a backup was restored. */
 static void a_new_life_leaves_nothing_of_the_one_before(void **state)
 {
@@ -771,6 +808,7 @@ int main(void)
         cmocka_unit_test(no_file_and_a_foreign_file_are_empty_journals),
         cmocka_unit_test(without_room_nothing_of_a_record_is_there),
         cmocka_unit_test(a_journal_that_cannot_be_made_takes_nothing),
+        cmocka_unit_test(a_journal_whose_name_is_not_on_disk_takes_nothing),
         cmocka_unit_test(a_new_life_leaves_nothing_of_the_one_before),
         cmocka_unit_test(a_damaged_journal_is_put_aside),
         cmocka_unit_test(a_page_that_cannot_be_read_is_no_end),
