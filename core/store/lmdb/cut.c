@@ -1,7 +1,5 @@
 #include "store/lmdb/cut.h"
 
-#include <stdbool.h>
-#include <stdint.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,29 +26,40 @@ static bool all_free(MDB_env *mdb, size_t first, size_t last)
     return found == last - first + 1;
 }
 
+struct cut cut_measure(MDB_env *mdb, uint64_t has)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_env_info(mdb, &info);
+    mdb_env_stat(mdb, &stat);
+    return (struct cut){has, (info.me_last_pgno + 1) * stat.ms_psize, stat.ms_psize};
+}
+
 /*
  * A page that one commit took and freed again is never written, so where the file system cannot allocate ahead a sound
  * file may end before its last page. To see whether that is all, the file gets its length back first: a list of free pages
  * that is itself missing reads as nothing then.
  */
+bool cut_lacks_only_free(MDB_env *mdb, int fd, const struct cut *cut)
+{
+    return ftruncate(fd, (off_t)cut->need) == 0 &&
+           all_free(mdb, cut->has / cut->page_bytes, cut->need / cut->page_bytes - 1);
+}
+
 enum mq_code cut_check(MDB_env *mdb, const char *dir, struct mq_err *err)
 {
-    MDB_envinfo info;
-    MDB_stat stat;
     struct stat file;
     int fd;
-    mdb_env_info(mdb, &info);
-    mdb_env_stat(mdb, &stat);
     mdb_env_get_fd(mdb, &fd);
-    off_t need = (off_t)((info.me_last_pgno + 1) * stat.ms_psize);
-    if (fstat(fd, &file) != 0 || file.st_size >= need)
+    if (fstat(fd, &file) != 0)
         return MQ_OK;
-    if (ftruncate(fd, need) == 0 && all_free(mdb, (size_t)file.st_size / stat.ms_psize, info.me_last_pgno))
+    struct cut cut = cut_measure(mdb, (uint64_t)file.st_size);
+    if (cut.has >= cut.need || cut_lacks_only_free(mdb, fd, &cut))
         return MQ_OK;
     if (ftruncate(fd, file.st_size) != 0)
         return mq_fail(err, MQ_INTERNAL, "cannot give the store in '%s' its length back", dir);
     return mq_fail(
         err, MQ_INTERNAL,
-        "the store in '%s' has %lld bytes, its last commit fills %lld: its end is missing (restore a copy)",
-        dir, (long long)file.st_size, (long long)need);
+        "the store in '%s' has %llu bytes, its last commit fills %llu: its end is missing (restore a copy)",
+        dir, (unsigned long long)cut.has, (unsigned long long)cut.need);
 }

@@ -1,11 +1,13 @@
 #include "store/lmdb/fsck.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/lmdb/cut.h"
 #include "store/lmdb/lock.h"
 
 #define PATH_BYTES 4096
@@ -79,21 +81,36 @@ static enum mq_code open_file(struct fsck *f, const char *path, uint64_t file_by
     return rc ? cannot(err, path, rc) : MQ_OK;
 }
 
-/* A commit names its last page: if the file ends before it, reading would end us. */
-static bool is_cut(struct fsck *f, uint64_t file_bytes)
+static bool lacks_only_free(struct fsck *f, int fd, const struct cut *cut)
 {
-    MDB_envinfo info;
-    MDB_stat stat;
-    mdb_env_info(f->env.mdb, &info);
-    mdb_env_stat(f->env.mdb, &stat);
-    f->env.page_bytes = stat.ms_psize;
-    f->report->pages = info.me_last_pgno + 1;
-    uint64_t need = f->report->pages * stat.ms_psize;
-    if (file_bytes >= need)
+    if (setjmp(f->m.failed)) /* the list of free pages is damaged, or among what is missing */
         return false;
-    fsck_problem(f, FSCK_CUT, JOB_ID_NONE, "the file has %llu bytes, its last commit fills %llu",
-                 (unsigned long long)file_bytes, (unsigned long long)need);
-    return true;
+    return cut_lacks_only_free(f->env.mdb, fd, cut);
+}
+
+/* A commit names its last page: if the file ends before it, reading would end us, unless only free ones are missing. */
+static enum mq_code check_length(struct fsck *f, const char *path, uint64_t file_bytes, bool *is_cut,
+                                 struct mq_err *err)
+{
+    struct cut cut = cut_measure(f->env.mdb, file_bytes);
+    f->env.page_bytes = cut.page_bytes;
+    f->report->pages = cut.need / cut.page_bytes;
+    *is_cut = false;
+    if (cut.has >= cut.need)
+        return MQ_OK;
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return cannot(err, path, errno);
+    *is_cut = !lacks_only_free(f, fd, &cut);
+    int error = ftruncate(fd, (off_t)cut.has) == 0 ? 0 : errno;
+    close(fd);
+    if (error)
+        return mq_fail(err, MQ_INTERNAL, "cannot give '%.200s' the length back that it had: %s", path,
+                       strerror(error));
+    if (*is_cut)
+        fsck_problem(f, FSCK_CUT, JOB_ID_NONE, "the file has %llu bytes, its last commit fills %llu",
+                     (unsigned long long)cut.has, (unsigned long long)cut.need);
+    return MQ_OK;
 }
 
 /* False: there is none yet; a server that starts will make them. */
@@ -271,7 +288,7 @@ static enum mq_code open_again(struct fsck *f, const char *path, uint64_t file_b
 static enum mq_code check_file(struct fsck *f, const char *path, struct mq_err *err)
 {
     struct stat file;
-    bool through;
+    bool through, is_cut = false;
     if (stat(path, &file) != 0)
         return cannot(err, path, errno);
     if (file.st_size == 0)
@@ -280,7 +297,9 @@ static enum mq_code check_file(struct fsck *f, const char *path, struct mq_err *
     enum mq_code code = journal_open(&f->env.journal, f->settings->dir, false, err);
     if (code == MQ_OK)
         code = open_file(f, path, bytes, LOOK, err);
-    if (code != MQ_OK || is_cut(f, bytes))
+    if (code == MQ_OK)
+        code = check_length(f, path, bytes, &is_cut, err);
+    if (code != MQ_OK || is_cut)
         return code;
     code = look(f, &through, err);
     if (code == MQ_OK && through) {

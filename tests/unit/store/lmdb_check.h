@@ -35,6 +35,31 @@ static inline void file_close(struct file *file)
     assert_int_equal(mdb_txn_commit(file->txn), 0);
     mdb_env_close(file->env);
 }
+/* Ends a closed store's file before its last pages, all of them free. The bytes it has now. */
+static inline off_t file_shorten(const char *dir)
+{
+    struct file file;
+    MDB_envinfo info;
+    char path[4096];
+    MDB_val key = {1, "x"}, val = {200000, NULL};
+    file_open(&file, dir);
+    assert_int_equal(mdb_put(file.txn, file.dbi[DB_META], &key, &val, MDB_RESERVE), 0);
+    assert_int_equal(mdb_txn_commit(file.txn), 0);
+    for (int i = 0; i < 4; i++) { /* what the commits need they take from the front of what is free */
+        assert_int_equal(mdb_txn_begin(file.env, NULL, 0, &file.txn), 0);
+        val.mv_size = 1;
+        assert_int_equal(i == 0 || i == 3 ? mdb_del(file.txn, file.dbi[DB_META], &key, NULL)
+                                          : mdb_put(file.txn, file.dbi[DB_META], &key, &val, MDB_RESERVE),
+                         0);
+        assert_int_equal(mdb_txn_commit(file.txn), 0);
+    }
+    mdb_env_info(file.env, &info);
+    mdb_env_close(file.env);
+    snprintf(path, sizeof path, "%s/moonq.mdb", dir);
+    off_t bytes = (off_t)(info.me_last_pgno - 30) * 4096;
+    assert_int_equal(truncate(path, bytes), 0);
+    return bytes;
+}
 static inline size_t file_count(struct file *file, enum db db)
 {
     MDB_stat stat;

@@ -851,6 +851,15 @@ static void another_layout_is_not_touched(void **state)
     lab_close(w.lab);
 }
 
+static off_t bytes_of(const struct world *w)
+{
+    char path[300];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/moonq.mdb", w->lab->settings.dir);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_size;
+}
+
 static void a_file_that_was_cut_is_told_not_read(void **state)
 {
     (void)state;
@@ -863,9 +872,45 @@ static void a_file_that_was_cut_is_told_not_read(void **state)
     assert_int_equal(truncate(path, 5 * 4096), 0);
     struct fsck_report report = check(&w, true, &findings);
     assert_int_equal(findings.of[FSCK_CUT], 1);
+    assert_int_equal(bytes_of(&w), 5 * 4096); /* left as it was found */
     assert_int_equal(report.left, 1);
     snprintf(copy, sizeof copy, "mv %s.whole %s", path, path);
     assert_int_equal(system(copy), 0);
+    release(&w, &findings);
+}
+
+static void a_file_that_lacks_only_free_pages_is_mended_as_any_other(void **state)
+{
+    (void)state;
+    struct world w = build();
+    struct findings findings;
+    struct file file;
+    file_open(&file, w.lab->settings.dir);
+    ready_unindexed(&file, &w);
+    file_close(&file);
+    file_shorten(w.lab->settings.dir);
+    struct fsck_report report = check(&w, true, &findings);
+    assert_int_equal(findings.all, 1);
+    assert_int_equal(findings.of[FSCK_NOT_INDEXED], 1);
+    assert_true(report.mended);
+    assert_int_equal(report.left, 0);
+    buf_release(&findings.texts);
+    assert_int_equal(check(&w, false, &findings).problems, 0);
+    release(&w, &findings);
+}
+
+/* As a file system without fallocate leaves it. */
+static void a_file_that_lacks_only_free_pages_is_clean(void **state)
+{
+    (void)state;
+    struct world w = build();
+    struct findings findings;
+    off_t bytes = file_shorten(w.lab->settings.dir);
+    struct fsck_report report = check(&w, false, &findings);
+    if (findings.all)
+        fail_msg("%s", findings.texts.at);
+    assert_true(report.pages * 4096 > (uint64_t)bytes);
+    assert_int_equal(bytes_of(&w), bytes); /* looking changes nothing */
     release(&w, &findings);
 }
 
@@ -892,6 +937,8 @@ int main(void)
         cmocka_unit_test(a_served_folder_is_refused),
         cmocka_unit_test(another_layout_is_not_touched),
         cmocka_unit_test(a_file_that_was_cut_is_told_not_read),
+        cmocka_unit_test(a_file_that_lacks_only_free_pages_is_clean),
+        cmocka_unit_test(a_file_that_lacks_only_free_pages_is_mended_as_any_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -407,27 +407,9 @@ static void a_file_that_lacks_only_free_pages_is_taken(void **state)
 {
     (void)state;
     struct mq_err err;
-    struct file file;
-    char path[700], *dir = temp_folder();
+    char *dir = temp_folder();
     assert_int_equal(open_dir(dir, &err), MQ_OK);
-    file_open(&file, dir);
-    MDB_envinfo info;
-    MDB_val key = {1, "x"}, val = {200000, NULL};
-    assert_int_equal(mdb_put(file.txn, file.dbi[DB_META], &key, &val, MDB_RESERVE), 0);
-    assert_int_equal(mdb_txn_commit(file.txn), 0);
-    for (int i = 0; i < 4;
-         i++) { /* what the commits themselves need they take from the front of what is free */
-        assert_int_equal(mdb_txn_begin(file.env, NULL, 0, &file.txn), 0);
-        val.mv_size = 1;
-        assert_int_equal(i == 0 ? mdb_del(file.txn, file.dbi[DB_META], &key, NULL)
-                                : mdb_put(file.txn, file.dbi[DB_META], &key, &val, MDB_RESERVE),
-                         0);
-        assert_int_equal(mdb_txn_commit(file.txn), 0);
-    }
-    mdb_env_info(file.env, &info);
-    mdb_env_close(file.env);
-    snprintf(path, sizeof path, "%s/moonq.mdb", dir);
-    assert_int_equal(truncate(path, (off_t)(info.me_last_pgno - 30) * 4096), 0);
+    file_shorten(dir);
     assert_int_equal(open_dir(dir, &err), MQ_OK);
     remove_tree(dir);
     free(dir);
