@@ -42,9 +42,9 @@ void timers_swept(struct store_op *op)
     if (what == SWEEP_DEAD && letters_swept(sweep))
         return; /* the next step of the same round */
     d->sweeping[what] = false;
-    if (sweep->sweep.evicted)
-        tell_evicted(d, sweep->sweep.evicted);
     d->swept_at[what] = d->now;
+    if (op->code == MQ_OK && sweep->sweep.evicted) /* a refused one still says what its try had deleted */
+        tell_evicted(d, sweep->sweep.evicted);
     if (what == SWEEP_OLD)
         d->old_doublings = op->code == MQ_OK && sweep->sweep.more ? d->old_doublings + 1 : 0;
     if (op->code != MQ_OK) {

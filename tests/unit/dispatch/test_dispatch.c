@@ -1447,6 +1447,37 @@ static void a_refused_lease_gives_no_job_to_a_worker(void **unused)
     world_free(w);
 }
 
+/* The answer of a sweep that was refused still holds what its failed try had deleted. */
+static void what_a_refused_sweep_did_not_evict_is_not_told(void **unused)
+{
+    struct world *w = world_new(1, 2);
+    struct push_order order;
+    struct dispatch_stats stats;
+    struct op_step step;
+    (void)unused;
+    order_init(&order);
+    order.delay_ms = 1000;
+    for (int i = 0; i < 3; i++) { /* the first goes in time; of the others one is too many */
+        order.keep_ms = i ? 86400000 : KEEP_DEFAULT_MS;
+        world_step(w, STORE_CANCEL, world_push(w, "a", &order), &step);
+        assert_int_equal(MQ_OK, step.op.code);
+        store_op_release(&step.op);
+    }
+    w->store_settings.keep_max = 1;
+    store_configure(w->store, &w->store_settings);
+    set_disk_full(w, true);
+    world_leap(w, KEEP_DEFAULT_MS + 5000);
+    set_disk_full(w, false);
+    dispatch_stats(w->d, &stats);
+    assert_int_equal(0, stats.evicted);
+    assert_int_equal(0, world_told(w, "keep.evicted", 0));
+    world_leap(w, 1100);
+    dispatch_stats(w->d, &stats);
+    assert_int_equal(1, stats.evicted);
+    assert_int_equal(1, world_told(w, "keep.evicted", 0));
+    world_free(w);
+}
+
 static void an_outcome_that_has_no_space_is_kept_until_there_is(void **unused)
 {
     struct world *w = world_new(1, 2);
@@ -1711,6 +1742,7 @@ int main(void)
         cmocka_unit_test(a_consumer_serves_a_queue_too),
         cmocka_unit_test(a_job_cancelled_on_its_way_to_be_parked_has_ended),
         cmocka_unit_test(a_refused_lease_gives_no_job_to_a_worker),
+        cmocka_unit_test(what_a_refused_sweep_did_not_evict_is_not_told),
         cmocka_unit_test(an_outcome_that_has_no_space_is_kept_until_there_is),
         cmocka_unit_test(a_job_that_pushed_others_keeps_its_lease_while_the_disk_is_full),
         cmocka_unit_test(a_job_whose_lease_could_not_be_renewed_for_want_of_space_stays_with_its_worker),
