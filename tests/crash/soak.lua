@@ -17,7 +17,7 @@ local LOAD = tonumber(os.getenv("SOAK_LOAD")) or 0.7
 local KEEP = "2s"
 local WARM_UP = math.max(6, math.min(60, seconds * 0.25))
 local JUDGE_TIMING = 300 -- seconds
-local MEASURE = 3 -- seconds of full speed, to know what 70 % are
+local MEASURE = seconds < JUDGE_TIMING and 3 or 10 -- seconds of full speed, to know what 70 % are
 local EVERY = math.max(0.5, seconds / 720)
 
 -- What may grow, from the first quarter to the last: by a share, and by so much on top (the unit is the row's).
@@ -196,7 +196,7 @@ end
 -- ---- running -------------------------------------------------------------------------------------------------------
 
 --- Jobs a second from push to end, of the same mixture, through a backlog: pushed for a while as fast as they are
---- confirmed, then run until none waits. (A job that is handed out in the commit of its push costs less; but a server
+--- confirmed, then run until none waits, and none is kept. (A job that is handed out in the commit of its push costs less; but a server
 --- that has fallen behind must be able to catch up.)
 local function full_speed(server)
   local began, pushed = posix.monotonic(), 0
@@ -210,9 +210,9 @@ local function full_speed(server)
   local function waiting()
     local queue = server.client:queue("default")
     pushed = queue.pushed_total
-    return queue.ready + queue.running
+    return queue.ready + queue.running + queue.succeeded
   end
-  while waiting() > 50 do -- what retries and what is delayed is not waited for
+  while waiting() > 50 do -- finished jobs must be gone too, which is half the work; what is delayed is not waited for
     events:next(0.05)
   end
   events:close()
