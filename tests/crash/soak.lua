@@ -196,8 +196,8 @@ end
 -- ---- running -------------------------------------------------------------------------------------------------------
 
 --- Jobs a second from push to end, of the same mixture, through a backlog: pushed for a while as fast as they are
---- confirmed, then run until none waits, and none is kept. (A job that is handed out in the commit of its push costs less; but a server
---- that has fallen behind must be able to catch up.)
+--- confirmed, then run until none waits, and none is kept. (A job that is handed out in the commit of its push costs
+--- less; but a server that has fallen behind must be able to catch up.)
 local function full_speed(server)
   local began, pushed = posix.monotonic(), 0
   local pace = testing.program({ bin .. "/pace", server.socket, "0", tostring(MEASURE), KEEP })
