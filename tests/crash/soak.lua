@@ -212,7 +212,7 @@ local function full_speed(server)
     pushed = queue.pushed_total
     return queue.ready + queue.running + queue.succeeded
   end
-  while waiting() > 50 do -- finished jobs must be gone too, which is half the work; what is delayed is not waited for
+  while waiting() > 50 do -- finished jobs must be gone too, that is work as well; what is delayed is not waited for
     events:next(0.05)
   end
   events:close()

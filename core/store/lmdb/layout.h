@@ -26,8 +26,8 @@
  * anew. Numbers in keys are big-endian: the order of the bytes is the order of the numbers.
  *
  * This layout is number 7. 1 had no pauses of types; 2 did not count the bytes of what is finished or dead; 3 had no
- * schedules; 4 had no unique keys; 5 no journal (journal.h) before it; 6 no room in a status (job/record.c). To change it: raise
- * LAYOUT, add a row to the migrations in layout.c.
+ * schedules; 4 had no unique keys; 5 no journal (journal.h) before it; 6 no room in a status (job/record.c). To change
+ * it: raise LAYOUT, add a row to the migrations in layout.c.
  */
 #ifndef MOONQ_STORE_LMDB_LAYOUT_H
 #define MOONQ_STORE_LMDB_LAYOUT_H
@@ -191,7 +191,8 @@ enum mq_code layout_fail(struct mq_err *err, enum mq_code otherwise, const char 
 
 /*
  * Opens every database in the write transaction `txn`, and creates what is missing. BADARG: a newer layout (both numbers
- * are in the message), or a file that is not ours. INTERNAL: it is damaged. The journal is to be replayed next: it is of the layout found.
+ * are in the message), or a file that is not ours. INTERNAL: it is damaged. The journal is to be replayed next: it is of
+ * the layout found.
  */
 enum mq_code layout_open(MDB_txn *txn, MDB_dbi dbi[DB_COUNT], struct mq_err *err);
 /* Migrates an older layout, and reads the counters. */

@@ -9,7 +9,10 @@
 
 #include "base/err.h"
 
-/* *out_fd is the caller's: lock_release. CONFLICT names the pid of the holder, if it is known. NOPERM: the folder is not writable. */
+/*
+ * *out_fd is the caller's: lock_release. CONFLICT names the pid of the holder, if it is known. NOPERM: the folder is not
+ * writable.
+ */
 enum mq_code lock_take(int *out_fd, const char *dir, struct mq_err *err);
 void lock_release(int fd);
 #endif

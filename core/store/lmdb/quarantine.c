@@ -1,6 +1,7 @@
 /*
- * A record that cannot be decoded must stop neither the server nor its neighbours: all bytes of the job go to
- * the quarantine database, its index entries and its place in the counters are removed, and somebody is told.
+ * A record that cannot be decoded must stop neither the server nor its neighbours: all bytes of the job's record and
+ * status go to the quarantine database, its index entries and its place in the counters are removed, and somebody is
+ * told. Its result, attempts and log lines are deleted.
  *
  * The value there: a u8 format, the reason, the job record and the status record, each as a counted string. An
  * operator can look at it with mdb_dump; nothing of ours reads it again.
