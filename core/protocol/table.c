@@ -13,9 +13,8 @@ const char *const group_names[GROUPS] = {"producer", "consumer", "inspection", "
     "OLDER duration|only jobs that came into their state longer ago than this\n"                             \
     "NEWER duration|only jobs that came into their state since then\n"
 #define REPLY_BULK                                                                                           \
-    "a map when all is done: `touched` (jobs changed), `looked_at`, `stopped` (BULK STOP, or the server's, " \
-    "ended it before "                                                                                       \
-    "its end), "                                                                                             \
+    "a map when all is done: `touched` (jobs changed), `looked_at`, `stopped` (it ended before its end: "    \
+    "by BULK STOP, or because the server stops), "                                                           \
     "`bulk` (its number in events and for BULK STOP)"
 #define REPLY_STEP                                                                                           \
     "with an id: a map of `id`, `was` (the state before), `state` (the state now). With WHERE: "

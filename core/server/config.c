@@ -324,9 +324,8 @@ enum mq_code config_set(struct config *config, struct slice name, struct slice v
         return mq_fail(err, MQ_NOTFOUND, "there is no setting '%.*s' (see CONFIG GET *)",
                        (int)(name.len > 64 ? 64 : name.len), name.at);
     if (setting->when != LIVE)
-        return mq_fail(err, MQ_WRONGSTATE,
-                       "'%s' cannot change while the server runs: set it in moonq.lua and restart",
-                       setting->name);
+        return mq_fail(err, MQ_WRONGSTATE, "'%s' cannot be set by a command: set it in moonq.lua and %s",
+                       setting->name, setting->when == RELOAD ? "RELOAD" : "restart");
     enum mq_code code = parse(setting, &number, value, &why);
     if (code == MQ_OK)
         code = assign(config, setting, number, &why);

@@ -75,21 +75,21 @@ static void print_problem(void *owner, const struct fsck_problem *problem)
 static void print_report(const struct fsck_command *command, const struct fsck_report *report)
 {
     unsigned long long problems = report->problems, left = report->left;
-    const char *next = command->damaged ? ": restore a backup" : "; the jobs are whole";
+    bool are_notes = !command->damaged && command->lasting >= (report->mended ? left : problems);
+    const char *next = are_notes ? "; the jobs are whole" : ": restore a backup";
     printf("%s: ", command->dir);
+    if (problems)
+        printf("%llu %s found", problems, problems == 1 ? "problem" : "problems");
     if (!problems)
         printf("clean.");
     else if (report->mended && !left)
-        printf("%llu %s found, all mended.", problems, problems == 1 ? "problem" : "problems");
+        printf(", all mended.");
     else if (report->mended)
-        printf("%llu %s found, %llu left that no repair can mend%s.", problems,
-               problems == 1 ? "problem" : "problems", left, next);
+        printf(", %llu left that no repair can mend%s.", left, next);
     else if (command->repair || command->lasting == problems)
-        printf("%llu %s found, which no repair can mend%s.", problems, problems == 1 ? "problem" : "problems",
-               next);
+        printf(", which no repair can mend%s.", next);
     else
-        printf("%llu %s found (--repair mends what it can).", problems,
-               problems == 1 ? "problem" : "problems");
+        printf(" (--repair mends what it can).");
     printf(" %llu jobs in %llu queues, %llu schedules, %llu index entries, %llu in quarantine; %llu pages, "
            "%llu of them free.\n",
            (unsigned long long)report->jobs, (unsigned long long)report->queues,

@@ -96,7 +96,7 @@ local function edited(payload)
   if status ~= 0 and status ~= true then
     error({ code = "USAGE", message = ("'%s' did not end well; nothing was changed"):format(editor) }, 0)
   end
-  return text ~= shown and text or nil
+  return text ~= shown:gsub("%s+$", "") and text or nil
 end
 
 local function edit(args)
