@@ -535,6 +535,22 @@ static void a_clock_that_jumps_costs_no_job_its_lease(void **unused)
     world_free(w);
 }
 
+/* A job that was put off by 100 ms becomes ready, and is asked for: its lease is on disk, and we have not heard of it. */
+static job_id lease_unheard_of(struct world *w, struct push_order *later)
+{
+    later->delay_ms = 100;
+    job_id id = world_push(w, "a", later);
+    w->wall += 100;
+    w->now += 100;
+    for (int i = 0; i < 2; i++) {
+        if (i)
+            store_collect(w->store);
+        dispatch_tick(w->d, w->wall, w->now);
+        store_flush(w->store);
+    }
+    return id;
+}
+
 static void a_lease_that_is_under_way_when_the_clock_jumps_is_not_lost(void **unused)
 {
     struct world *w = world_new(1, 2);
@@ -545,17 +561,8 @@ static void a_lease_that_is_under_way_when_the_clock_jumps_is_not_lost(void **un
     assert_int_equal(1, world_jobs(w, 0, &job, 1));
     world_begin(w, 0, &job);
     order_init(&later);
-    later.delay_ms = 100;
-    job_id id = world_push(w, "a", &later);
-    w->wall += 100;
-    w->now += 100;
-    for (int i = 0; i < 2; i++) { /* it becomes ready; it is asked for */
-        if (i)
-            store_collect(w->store);
-        dispatch_tick(w->d, w->wall, w->now);
-        store_flush(w->store);
-    }
-    w->wall += 7200000; /* its lease is on disk, and we have not heard of it */
+    job_id id = lease_unheard_of(w, &later);
+    w->wall += 7200000;
     assert_int_equal(0, world_told(w, "job.started", id));
     dispatch_tick(w->d, w->wall, w->now);
     world_turn(w);
@@ -573,17 +580,8 @@ static void a_disk_that_stands_still_between_a_lease_and_its_answer_costs_no_job
     struct push_order later;
     (void)unused;
     order_init(&later);
-    later.delay_ms = 100;
     later.lease_ms = 10000;
-    job_id id = world_push(w, "a", &later);
-    w->wall += 100;
-    w->now += 100;
-    for (int i = 0; i < 2; i++) { /* it becomes ready; it is asked for */
-        if (i)
-            store_collect(w->store);
-        dispatch_tick(w->d, w->wall, w->now);
-        store_flush(w->store);
-    }
+    job_id id = lease_unheard_of(w, &later);
     for (int i = 0; i < 400; i++) { /* eight seconds: we turn, the store does not */
         w->wall += 20;
         w->now += 20;
