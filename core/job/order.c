@@ -364,7 +364,7 @@ enum mq_code order_resolve_key(struct job_spec *spec, enum unique_conflict *conf
     enum mq_code code = MQ_OK;
     *conflict = (enum unique_conflict)first_set(order->conflict, t->conflict, ORDER_UNSET, UNIQUE_SKIP);
     spec->unique_key = from->unique.len ? from->unique : SLICE_EMPTY;
-    if (from == t && from->unique.len) { /* the table of types may be made anew while the push is under way */
+    if (from == t && from->unique.len) {
         buf_clear(own);
         buf_add_slice(own, from->unique);
         spec->unique_key = buf_bytes(own);

@@ -54,8 +54,9 @@ void order_resolve(struct job_spec *spec, wall_ms *run_at, const struct push_ord
                    const struct push_order *by_type, const struct push_order *by_server, wall_ms now);
 
 /*
- * What is left: a unique key that must be made of arguments, as bytes in `own`, and what to do if it is held. A key of the
- * order's own comes before those of its type. BADARG, TOOBIG.
+ * What is left: a unique key, and what to do if it is held. One that is made of arguments, or is the type's, is in `own`: the
+ * table of types may be made anew while a push is under way. A key of the order's own comes before those of its type.
+ * BADARG, TOOBIG.
  */
 enum mq_code order_resolve_key(struct job_spec *spec, enum unique_conflict *conflict,
                                const struct push_order *order, const struct push_order *by_type,

@@ -270,8 +270,8 @@ static void write_out(struct conn *conn)
         buf_release(&conn->out);
     note_stuck(conn, wrote > 0);
     set_writing(conn, buf_len(&conn->out) > 0);
-    if (conn->hold != HOLD_NONE &&
-        flow_may_go(conn)) /* whatever it began with, replies may be what it waits for now */
+    /* also a hold that began for another reason ends here, if unread replies were all that kept it */
+    if (conn->hold != HOLD_NONE && flow_may_go(conn))
         conn_mark_resume(conn);
 }
 

@@ -38,7 +38,7 @@ struct run_page {
     _Atomic uint64_t beats;  /* grows with each turn of the worker's loop, and at least twice a second */
     _Atomic uint64_t memory; /* bytes that its Lua has, at its last beat */
     _Atomic uint32_t
-        leaving; /* 1: another should take its place; it ends when the server has no more for it */
+        leaving; /* 1: another should take its place. It ends when the server has no more for it */
     _Atomic uint32_t slots[WORKER_SLOTS_MAX];
 };
 

@@ -392,7 +392,7 @@ static bool start_prepare(struct task *task)
     return true;
 }
 
-/* While the worker is being replaced nothing new begins: the server takes back what it gave. */
+/* A worker without memory for more begins nothing: the server takes back what it gave. */
 static bool task_hold(struct task *task)
 {
     if (!rt.recycling || atomic_load(&rt.page->slots[task->slot]) != SLOT_GIVEN)

@@ -41,7 +41,7 @@ struct seat {
     bool ready, retired, killing;
     bool put_down; /* dispatch had it killed for a job's sake: no reason to wait before the next one */
     bool wants_write;
-    struct seat *replaces;           /* whom it relieves when it is ready: one that begins nothing more */
+    struct seat *replaces;           /* whom it relieves when it is ready; NULL: nobody */
     char refused[MQ_ERR_TEXT_BYTES]; /* why it does not like the application; empty: it does */
     mono_ms started_at;
     double restart_s;

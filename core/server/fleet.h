@@ -30,9 +30,9 @@ void fleet_attach(struct fleet *fleet, struct dispatch *dispatch);
 /* dispatch's host functions, for dispatch_new. */
 struct dispatch_host fleet_host(struct fleet *fleet);
 
-/* Starts a generation with these pools. `config` is read, not kept. */
-/* What workers that start from now on are told. */
+/* What workers that start from now on are told. `config` is read, not kept; so below. */
 void fleet_configure(struct fleet *fleet, const struct config *config);
+/* Starts a generation with these pools. */
 void fleet_start(struct fleet *fleet, const struct config *config);
 /* Writes the frames that have gathered in this turn of the loop. */
 void fleet_flush(struct fleet *fleet);

@@ -62,32 +62,33 @@ static void answer_all(struct server *server, enum mq_code code, const char *tex
 /* ---- the new workers ----------------------------------------------------------------------------------------------- */
 
 /* What is broken in schedules.lua keeps nothing from being loaded, so the answer is the place to say it. */
-static void sum_up(struct server *server, char *text, size_t size)
+static void sum_up(struct server *server, struct buf *text)
 {
     struct dispatch_stats stats;
     size_t handlers = json_object_size(json_object_get(server->loader->app, "handlers"));
     dispatch_stats(server->dispatch, &stats);
-    int len = snprintf(text, size, "%zu handler%s loaded", handlers, handlers == 1 ? "" : "s");
+    buf_printf(text, "%zu handler%s loaded", handlers, handlers == 1 ? "" : "s");
     if (stats.schedule_changes[0])
-        len += snprintf(text + len, size - (size_t)len, "; schedules: %s", stats.schedule_changes);
+        buf_printf(text, "; schedules: %s", stats.schedule_changes);
     if (stats.schedule_changes_untold)
-        len += snprintf(text + len, size - (size_t)len, " and %u more", stats.schedule_changes_untold);
+        buf_printf(text, " and %u more", stats.schedule_changes_untold);
     if (*server->loader->fixed)
-        len +=
-            snprintf(text + len, size - (size_t)len, "; a restart is needed for %s", server->loader->fixed);
+        buf_printf(text, "; a restart is needed for %s", server->loader->fixed);
     if (stats.schedules_broken)
-        snprintf(text + len, size - (size_t)len, "; %u of %u schedules broken (moonq check says why)",
-                 stats.schedules_broken, stats.schedules);
+        buf_printf(text, "; %u of %u schedules broken (moonq check says why)", stats.schedules_broken,
+                   stats.schedules);
+    buf_u8(text, 0);
 }
 
 static void schedules_settled(void *owner)
 {
     struct server *server = owner;
-    char text[900];
+    struct buf text = BUF_INIT;
     if (!server->loader) /* the server stops, and has answered */
         return;
-    sum_up(server, text, sizeof text);
-    answer_all(server, MQ_OK, text);
+    sum_up(server, &text);
+    answer_all(server, MQ_OK, buf_bytes(&text).at);
+    buf_release(&text);
 }
 
 void reload_took_over(struct server *server)

@@ -52,13 +52,14 @@ static bool ends(enum store_verb step)
 static bool fits(struct machine *m, const struct op_many *op, uint32_t queue_no, const struct job *job)
 {
     struct job_spec spec;
-    if (!ends(op->step) && job->status.since >= op->since)
-        return false; /* by this very step, it may be */
+    bool by_push = ends(op->step);
     if (!filter_fits_status(&op->filter, queue_no, &job->status))
         return false;
-    if (!ends(op->step) && !filter_needs_spec(&op->filter))
+    if (!by_push && job->status.since >= op->since)
+        return false; /* by this very step, it may be */
+    if (!by_push && !filter_needs_spec(&op->filter))
         return true;
-    return job_spec(m, job, &spec, NULL) == MQ_OK && (!ends(op->step) || spec.pushed_at < op->since) &&
+    return job_spec(m, job, &spec, NULL) == MQ_OK && (!by_push || spec.pushed_at < op->since) &&
            filter_fits_spec(&op->filter, &spec);
 }
 
