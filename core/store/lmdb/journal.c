@@ -415,7 +415,9 @@ static int extend(struct journal *j, uint64_t to)
 static int scrub(struct journal *j)
 {
     static const char zeros[JOURNAL_PAGE];
-    int error = write_at(j->fd, zeros, sizeof zeros, j->end);
+    int error = ftruncate(j->fd, (off_t)j->size) != 0 ? errno : 0; /* takes no room */
+    if (!error && j->end < j->size)
+        error = write_at(j->fd, zeros, sizeof zeros, j->end);
     return error ? error : sync_it(j);
 }
 
@@ -446,7 +448,8 @@ int journal_append(struct journal *j, struct slice redo)
     uint64_t bytes = page_up(JOURNAL_HEAD_BYTES + redo.len), sum;
     if (!j->is_ready)
         return ENOSPC;
-    if (j->end + bytes > j->size) {
+    /* a long record costs more to write twice than the file system's part of its sync */
+    if (j->end + bytes > j->size && bytes < JOURNAL_STEP_MOST) {
         int error = extend(j, j->end + bytes);
         if (error)
             return error;
@@ -460,6 +463,8 @@ int journal_append(struct journal *j, struct slice redo)
     j->records++;
     j->sum = sum;
     j->end += bytes;
+    if (j->size < j->end)
+        j->size = j->end;
     return 0;
 }
 
