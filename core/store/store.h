@@ -781,7 +781,7 @@ struct store_settings {
     unsigned readers;              /* reader threads; 0: everything runs inside store_flush, for tests */
     int64_t snapshot_max_ms;       /* a read may hold its snapshot so long. 0: 5000 */
     int64_t relaxed_ms;            /* 0: what is answered is on disk. Otherwise see below */
-    uint64_t journal_bytes;        /* the journal is emptied when it has so many. 0: 16 MiB */
+    uint64_t journal_bytes;        /* the journal is emptied when it has so many. 0: 64 MiB */
     bool nosync;                   /* tests only: never wait for the disk */
 };
 

@@ -301,11 +301,34 @@ enum mq_code __wrap_env_open(struct env **out, const struct store_settings *sett
     return code;
 }
 
-void *seam_view(void)
+bool seam_view(void **view)
 {
-    if (!seam.root && !journal_is_empty(&seam.env->journal) && machine_recover(seam.machine) != APPLIED)
+    struct machine *m = seam.machine;
+    if (!seam.root && !journal_is_empty(&seam.env->journal) && machine_recover(m) != APPLIED)
         seam_hooks.wrong("what the journal holds cannot be made again");
-    return seam.root;
+    *view = seam.root;
+    if (!seam.root || !m->fresh_count)
+        return true;
+    if (setjmp(m->failed)) {
+        if (m->rc != MDB_MAP_FULL) /* a checkpoint would make it greater, but we make none */
+            seam_hooks.wrong("what LMDB has not been told of cannot be written: %s", mdb_strerror(m->rc));
+        m->redo.muted = false;
+        m->at = &m->root;
+        seam_view_end();
+        return false;
+    }
+    txn_begin(m, &m->child, m->root.mdb);
+    m->at = &m->child;
+    fresh_write(m);
+    m->at = &m->root;
+    *view = m->child.mdb;
+    return true;
+}
+
+void seam_view_end(void)
+{
+    if (seam.root)
+        txn_abort(&seam.machine->child);
 }
 
 void seam_bury(void)

@@ -85,8 +85,12 @@ bool seam_flush(struct store *store);
 bool seam_collect(struct store *store);
 /* The killed server's files are closed and its lock free. What was on its way is forgotten. */
 void seam_bury(void);
-/* The transaction in which all that is on disk can be read now; NULL: all of it is committed. */
-void *seam_view(void);
+/*
+ * The transaction in which all that is on disk can be read now; NULL: all of it is committed. Until seam_view_end nothing
+ * else may happen to the store. False: LMDB's map is too small for it.
+ */
+bool seam_view(void **view);
+void seam_view_end(void);
 /* For store_attach. */
 void seam_wake(void *owner);
 /* Something is on its way, or waits to be collected. */

@@ -1,6 +1,8 @@
 /* How an attempt ends by its holder's word: ACK, NACK, and the ways to lose a job without a word. */
 #include "store/lmdb/machine.h"
 
+#include "job/record.h"
+
 /*
  * The holder's compare-and-set: the job runs, and under this token. A job that is gone or runs no more, or under
  * another token, was lost by this holder.
@@ -92,12 +94,42 @@ static enum mq_code end_with_keys(struct machine *m, void *with)
     return code;
 }
 
+static void push_children(struct machine *m, struct op_complete *op)
+{
+    for (unsigned i = 0; i < op->child_count; i++)
+        push_apply(m, op->children[i]);
+}
+
+/*
+ * The commonest end: of a job of which LMDB has not been told, under the right lease, and nothing of it is kept.
+ * False: it is another.
+ */
+static bool complete_fresh(struct machine *m, struct op_complete *op)
+{
+    struct store_op *head = &op->op;
+    struct job_spec spec;
+    struct fresh *fresh = fresh_find(m, op->id);
+    if (!fresh || fresh->status.state != JOB_RUNNING || fresh->status.token != op->token ||
+        record_read_spec(&spec, fresh_record(m, fresh), NULL) != MQ_OK || spec.keep_ms > 0)
+        return false;
+    head->code = check_children(m, op);
+    if (head->code != MQ_OK)
+        return true;
+    job_names(head, &spec);
+    job_count_end(m, fresh->queue, state_after(JOB_RUNNING, STEP_ACK));
+    fresh_end(m, fresh);
+    push_children(m, op);
+    return true;
+}
+
 void complete_run(struct machine *m, struct store_op *head)
 {
     struct op_complete *op = (struct op_complete *)head;
     struct job job;
     struct job_spec spec;
     bool keys = has_keyed_child(op);
+    if (!keys && complete_fresh(m, op))
+        return;
     head->code = find_held(m, &job, op->id, op->token, head);
     if (head->code == MQ_OK)
         head->code = job_spec(m, &job, &spec, head);
@@ -111,8 +143,7 @@ void complete_run(struct machine *m, struct store_op *head)
         return;
     }
     succeed(m, op, &job, spec.keep_ms);
-    for (unsigned i = 0; i < op->child_count; i++)
-        push_apply(m, op->children[i]);
+    push_children(m, op);
 }
 
 /* ---- NACK ---- */

@@ -146,8 +146,9 @@ enum mq_code job_find(struct machine *m, struct job *job, job_id id, struct stor
     struct key key;
     struct slice bytes;
     struct mq_err why;
-    if (m->fresh_count && id >= m->fresh[0].id)
-        fresh_settle(m); /* somebody knows a job of this very batch */
+    struct fresh *fresh = fresh_find(m, id);
+    if (fresh)
+        fresh_tell(m, fresh);
     key_of_id(&key, id);
     if (!txn_find(m, DB_STATES, &key, &bytes)) {
         char text[JOB_ID_TEXT_BYTES];
@@ -300,7 +301,7 @@ static wall_ms later(wall_ms now, int64_t by)
 }
 
 /* What became of it, ever. */
-static void count_end(struct machine *m, struct queue *queue, enum job_state state)
+void job_count_end(struct machine *m, struct queue *queue, enum job_state state)
 {
     struct queue_counts *counts = &queue->body.counts;
     queue_touch(m, queue);
@@ -325,7 +326,7 @@ void job_finish(struct machine *m, struct job *job, enum job_step step, int64_t 
     struct job_status *status = &job->status;
     enum job_state state = state_after(status->state, step);
     job_leave(m, job);
-    count_end(m, job->queue, state);
+    job_count_end(m, job->queue, state);
     float progress = status->progress; /* how far it came is worth keeping with the record */
     struct slice note = status->note;
     clear_lease(status);
@@ -349,7 +350,7 @@ void job_bury(struct machine *m, struct job *job, wall_ms now)
     struct job_status *status = &job->status;
     enum job_state state = state_after(status->state, STEP_BURY);
     job_leave(m, job);
-    count_end(m, job->queue, state);
+    job_count_end(m, job->queue, state);
     float progress = status->progress;
     struct slice note = status->note;
     clear_lease(status);

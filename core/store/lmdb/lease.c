@@ -1,6 +1,6 @@
 /*
- * The hand-over: merges what the ready index holds of a queue, what is parked (for clients), and what this very
- * batch pushed, by (priority, id); with shares, those of all queues together. Jobs of one age then come one after
+ * The hand-over: merges what the ready index holds of a queue, what is parked (for clients), and what LMDB has not
+ * been told of (fresh.c), by (priority, id); with shares, those of all queues together. Jobs of one age then come one after
  * the other, whatever their queues, and their records are neighbours: here, and when they are acknowledged.
  */
 #include "store/lmdb/machine.h"
@@ -71,34 +71,6 @@ static void count_held(struct op_lease *op)
     op->more |= op->held == op->hold_max;
 }
 
-static void hand_fresh(struct machine *m, struct op_lease *op, struct fresh *fresh)
-{
-    struct queue *queue = fresh->queue;
-    const struct paused_type *paused = pause_of_type(m, fresh->spec->type, op->op.now);
-    if (paused) {
-        fresh->status.held_no = paused->no; /* that is where it goes when it is settled */
-        count_held(op);
-        return;
-    }
-    size_t len = record_spec_bytes(fresh->spec), at = buf_len(&op->op.memory);
-    record_write_spec(buf_room(&op->op.memory, len), fresh->spec);
-    buf_grew(&op->op.memory, len);
-    queue_count(m, queue, JOB_READY, -1);
-    set_running(m, op, &fresh->status, fresh->spec->lease_ms);
-    queue_count(m, queue, JOB_RUNNING, +1);
-    add_answer(m, op, fresh->id, &fresh->status, at, len);
-}
-
-static void expire_fresh(struct machine *m, struct op_lease *op, struct fresh *fresh)
-{
-    job_id id = fresh->id;
-    struct job job;
-    struct job_spec spec;
-    fresh_settle(m); /* rare: pushed and expired in one batch. From now on it is like any other */
-    if (job_find(m, &job, id, NULL) == MQ_OK && job_spec(m, &job, &spec, NULL) == MQ_OK)
-        expire(m, op, &job, &spec);
-}
-
 /* One job of an index; nothing is handed out if its record turns out to be damaged. */
 static void hand_indexed(struct machine *m, struct op_lease *op, enum db db, struct place *place)
 {
@@ -134,6 +106,32 @@ static void hand_indexed(struct machine *m, struct op_lease *op, enum db db, str
     set_running(m, op, &job.status, spec.lease_ms);
     job_enter(m, &job);
     add_answer(m, op, job.id, &job.status, at, len);
+}
+
+/* Handed to nobody. */
+static bool goes_aside(struct machine *m, const struct op_lease *op, const struct fresh *fresh)
+{
+    struct job_spec spec;
+    if (is_expired(&fresh->status, op->op.now))
+        return true;
+    return pause_any(m) && record_read_spec(&spec, fresh_record(m, fresh), NULL) == MQ_OK &&
+           pause_of_type(m, spec.type, op->op.now);
+}
+
+static void hand_fresh(struct machine *m, struct op_lease *op, struct fresh *fresh)
+{
+    if (goes_aside(m, op, fresh)) {
+        struct place place = {.id = fresh->id};
+        fresh_tell(m, fresh); /* from now on it is like any other */
+        hand_indexed(m, op, DB_READY, &place);
+        return;
+    }
+    size_t at = buf_len(&op->op.memory);
+    buf_add_slice(&op->op.memory, fresh_record(m, fresh));
+    fresh_leave(m, fresh);
+    set_running(m, op, &fresh->status, fresh->lease_ms);
+    fresh_enter(m, fresh);
+    add_answer(m, op, fresh->id, &fresh->status, at, fresh->len);
 }
 
 /* The entries of what was handed out; in their order, so that neighbours in a page go together. */
@@ -231,7 +229,7 @@ static bool look(struct machine *m, struct giver *giver)
     return true;
 }
 
-/* What the two indexes hold of a queue, without looking: all that is ready and not of this batch. */
+/* What the two indexes hold of a queue, without looking: all that is ready, and that LMDB has been told of. */
 static uint64_t indexed_ready(const struct queue *queue)
 {
     uint64_t ready = queue->body.counts.in_state[JOB_READY];
@@ -259,24 +257,18 @@ static void open_sources(struct machine *m, struct giver *giver, bool by_worker)
         open_source(m, giver, DB_PARKED);
 }
 
-/* Its next job, to a worker or aside. False: the indexes have changed, who is next must be found anew. */
+/* Its next job, to a worker or aside. False: who is next must be found anew. */
 static bool give(struct machine *m, struct op_lease *op, struct giver *giver)
 {
     size_t unblocked = buf_len(&m->unblocked);
-    unsigned fresh_count = m->fresh_count, count = op->count;
+    unsigned count = op->count;
     struct source *from = giver->from;
-    struct fresh *fresh = fresh_peek(m, giver->queue);
-    if (from) {
+    if (from)
         hand_indexed(m, op, from->db, &m->places[from->at++]);
-    } else if (fresh && is_expired(&fresh->status, op->op.now)) {
-        expire_fresh(m, op, fresh);
-    } else if (fresh) {
-        fresh_take(m, giver->queue);
-        hand_fresh(m, op, fresh);
-    }
+    else
+        hand_fresh(m, op, fresh_peek(m, giver->queue));
     giver->left -= op->count - count;
-    /* who waited behind one that expired may be next; the fresh may be in the index now */
-    return buf_len(&m->unblocked) == unblocked && m->fresh_count == fresh_count;
+    return buf_len(&m->unblocked) == unblocked; /* who waited behind one that expired may be next */
 }
 
 /* A few huge payloads are enough for one answer: what is asked for in jobs is held in memory in bytes. */

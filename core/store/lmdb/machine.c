@@ -197,6 +197,7 @@ void group_run(struct machine *m, struct store_op *head)
 
 static void rollback(struct machine *m)
 {
+    m->redo.muted = false;
     txn_abort(&m->child);
     txn_abort(&m->root);
     fresh_drop(m);
@@ -246,7 +247,8 @@ static void save_all(struct machine *m)
 {
     struct key key;
     char at[META_BYTES];
-    fresh_settle(m);
+    fresh_note(m);
+    fresh_tell_ahead(m, m->tell_ahead);
     queue_save_touched(m);
     kept_save(m);
     key_of_meta(&key);
@@ -357,7 +359,7 @@ enum applied machine_recover(struct machine *m)
     return APPLIED;
 }
 
-enum applied machine_commit(struct machine *m)
+static enum applied commit_told(struct machine *m)
 {
     struct journal *journal = &m->env->journal;
     char counters[META_BYTES];
@@ -379,6 +381,19 @@ enum applied machine_commit(struct machine *m)
     journal_restart(journal, &mark);
     machine_keep(m);
     return APPLIED;
+}
+
+enum applied machine_commit(struct machine *m)
+{
+    m->at = &m->root;
+    errno = 0;
+    if (setjmp(m->failed)) {
+        enum applied applied = applied_of(m, m->rc);
+        rollback(m);
+        return applied;
+    }
+    fresh_settle(m);
+    return commit_told(m);
 }
 
 void machine_refuse_all(struct machine *m, struct store_op *first, enum mq_code code, const char *text)
@@ -437,6 +452,7 @@ void machine_close(struct machine *m)
     free(m->touched);
     free(m->undo);
     free(m->fresh);
+    buf_release(&m->fresh_bytes);
     free(m->places);
     free(m->paused);
     buf_release(&m->text);

@@ -58,7 +58,7 @@ struct queue {
     bool touched;        /* in this batch: to be saved */
     bool created;        /* in this batch */
     unsigned undo_level; /* the innermost level that has kept a copy; 0: none */
-    /* jobs pushed in this batch and still ready, by priority: indexes into machine.fresh */
+    /* fresh jobs that are ready, by priority: indexes into machine.fresh. Some on the way may not be offered any more */
     uint32_t fresh_first[PRIORITIES], fresh_last[PRIORITIES];
     unsigned fresh_count;
     UT_hash_handle hh;
@@ -72,15 +72,19 @@ struct undo {
     struct queue_body body;
 };
 
-/* ---- a job of this batch whose status is not written yet ---- */
+/* ---- a job that LMDB has not been told of: see fresh.c ---- */
 #define FRESH_NONE UINT32_MAX
 struct fresh {
     job_id id;
     struct queue *queue;
-    const struct job_spec *spec; /* in its op_push, which outlives the batch */
-    struct job_status status;
-    uint32_t next; /* of the same queue and priority */
-    bool offered;  /* it is in that list */
+    size_t at, len;           /* its record, in fresh_bytes */
+    size_t holder_at;         /* of one that runs: likewise; status.holder has only the length */
+    struct job_status status; /* of one that runs, its holder lies where holder_at says */
+    uint32_t lease_ms;        /* as in the spec */
+    uint32_t next;            /* of the same queue and priority */
+    bool offered;             /* it is ready, and in that list */
+    bool noted;               /* the redo has it: of this batch, or of one that is in the journal */
+    bool gone;                /* ended, or LMDB has it */
 };
 
 /* ---- one level of transaction: the batch's own, or a group's inside it ---- */
@@ -123,9 +127,20 @@ struct machine {
     unsigned touched_count, touched_cap;
     struct undo *undo;
     unsigned undo_count, undo_cap, undo_level;
+    /* jobs that LMDB has not been told of, in the order of their ids */
     struct fresh *fresh;
     unsigned fresh_count, fresh_cap;
-    struct paused_type *paused; /* a copy of the database, read anew when it is stale */
+    unsigned fresh_new;     /* from here on they are not noted yet */
+    unsigned fresh_running; /* so many are leased, */
+    wall_ms fresh_deadline; /* none of them until before this */
+    unsigned fresh_kept;    /* so many will leave a record when they end */
+    unsigned fresh_leased;  /* so many were, ever, */
+    unsigned fresh_ended;   /* and have ended */
+    unsigned fresh_ahead;   /* before here LMDB was told of those that wait far back: fresh_tell_ahead */
+    unsigned tell_ahead;    /* an input: of so many LMDB is to be told before their time, each batch */
+    struct buf fresh_bytes; /* their records and holders */
+    size_t holder_at, holder_len; /* the holder that was kept there last */
+    struct paused_type *paused;   /* a copy of the database, read anew when it is stale */
     unsigned paused_count, paused_cap;
     bool paused_stale;
     wall_ms next_pause; /* the first end of all pauses, likewise */
@@ -246,6 +261,8 @@ void pause_set(struct pause *pause, bool was, wall_ms now, wall_ms until, struct
                struct slice by);
 /* The pause that holds jobs of this type at this moment; NULL if there is none. */
 const struct paused_type *pause_of_type(struct machine *m, struct slice type, wall_ms now);
+/* Whether a type may be paused: asked first, where it takes work to know a job's type. */
+bool pause_any(struct machine *m);
 /* Ready, and now held. Of a job in hand: written. */
 void pause_hold(struct machine *m, struct job *job, uint32_t pause_no);
 /* After any change of a pause, and whenever changes are taken back. */
@@ -331,12 +348,36 @@ void unique_place(struct key *out, struct slice key);
 bool unique_same_hash(const struct key *a, struct slice b);
 
 /* ---- fresh.c ---- */
-struct fresh *fresh_add(struct machine *m);               /* cleared, its id set by the caller */
-void fresh_offer(struct machine *m, struct fresh *fresh); /* ready: to the lease phase */
+/* A job that is pushed now; its id is the greatest so far. */
+void fresh_add(struct machine *m, job_id id, struct queue *queue, const struct job_spec *spec,
+               const struct job_status *status);
+/* The one with this id, if LMDB has not been told of it; NULL. Good until the next fresh_add. */
+struct fresh *fresh_find(struct machine *m, job_id id);
+struct slice fresh_record(const struct machine *m, const struct fresh *fresh);
+/* The first of a queue that is ready; NULL. */
 struct fresh *fresh_peek(struct machine *m, struct queue *queue);
-void fresh_take(struct machine *m, struct queue *queue); /* the one peeked */
-void fresh_settle(struct machine *m);                    /* writes them all; none is left */
+/* Out of the state ready: it was peeked. Then change the status, and fresh_enter. */
+void fresh_leave(struct machine *m, struct fresh *fresh);
+void fresh_enter(struct machine *m, struct fresh *fresh);
+/* It runs no more, and nothing of it stays. */
+void fresh_end(struct machine *m, struct fresh *fresh);
+/* Tells LMDB of this one, */
+void fresh_tell(struct machine *m, struct fresh *fresh);
+/* ... or of all: none is left. */
+void fresh_settle(struct machine *m);
+/* The same, but they are left: for who aborts that level of the transaction. */
+void fresh_write(struct machine *m);
+/* The batch's end: what it pushed is noted, or told if an index must have it at once. */
+void fresh_note(struct machine *m);
+/* Of up to `most` of those that will not be handed out soon: what is told now is not told all at once later. */
+void fresh_tell_ahead(struct machine *m, unsigned most);
+/* Whether most of them will end, and leave nothing, before others with so many bytes have been pushed. */
+bool fresh_end_soon(const struct machine *m, uint64_t bytes);
+/* The first end of a lease; WALL_NEVER. It may be that of a job that ended. */
+wall_ms fresh_next_lease(const struct machine *m);
 void fresh_drop(struct machine *m);
+/* Of a new queue. */
+void fresh_clear_queue(struct queue *queue);
 
 /* ---- job.c ---- */
 /* Reads a job's status. NOTFOUND; INTERNAL if it had to be quarantined. Fills op->err if `op`. */
@@ -383,6 +424,8 @@ struct attempt_words {
 /* The attempt that ends now; the status still says running. */
 void job_record_attempt(struct machine *m, const struct job *job, enum job_step outcome,
                         const struct attempt_words *words, wall_ms now);
+/* It came to this end: for the queue's counters. */
+void job_count_end(struct machine *m, struct queue *queue, enum job_state state);
 /* Index entries that follow from the status. */
 void job_index(struct machine *m, job_id id, const struct job_status *status);
 void job_unindex(struct machine *m, job_id id, const struct job_status *status);

@@ -128,6 +128,12 @@ static struct paused_type *find_type(struct machine *m, struct slice type)
     return NULL;
 }
 
+bool pause_any(struct machine *m)
+{
+    load(m);
+    return m->paused_count > 0;
+}
+
 const struct paused_type *pause_of_type(struct machine *m, struct slice type, wall_ms now)
 {
     const struct paused_type *paused = find_type(m, type);

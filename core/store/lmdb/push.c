@@ -61,14 +61,13 @@ static struct queue *begin_job(struct machine *m, struct op_push *push, enum job
     push->id = m->meta.last_id = id_next(m->meta.last_id, push->op.now);
     m->meta_changed = true;
     push->state = state_after(JOB_NONE, step);
-    write_spec(m, push);
     struct queue *queue = queue_ensure(m, push->spec.queue);
     queue_touch(m, queue);
     queue->body.counts.pushed++;
     return queue;
 }
 
-/* Not among the fresh: others of this very batch may meet it. */
+/* Not among the fresh: who pushes next may meet it by its key. */
 static void apply_keyed(struct machine *m, struct op_push *push)
 {
     struct unique_met met;
@@ -81,8 +80,8 @@ static void apply_keyed(struct machine *m, struct op_push *push)
         return;
     }
     bool behind = met.outcome == PUSH_BEHIND;
-    fresh_settle(m);
     struct job job = {.queue = begin_job(m, push, behind ? STEP_BLOCK : later ? STEP_SCHEDULE : STEP_PUSH)};
+    write_spec(m, push);
     job.id = push->id;
     job.status = first_status(push, job.queue);
     job.status.key_role = behind ? KEY_WAITS : KEY_FREE;
@@ -105,13 +104,8 @@ void push_apply(struct machine *m, struct op_push *push)
     push->outcome = PUSH_ADDED;
     push->holder = JOB_ID_NONE;
     struct queue *queue = begin_job(m, push, later ? STEP_SCHEDULE : STEP_PUSH);
-    struct fresh *fresh = fresh_add(m);
-    fresh->id = push->id;
-    fresh->queue = queue;
-    fresh->spec = &push->spec;
-    fresh->status = first_status(push, queue);
-    if (!later)
-        fresh_offer(m, fresh);
+    struct job_status status = first_status(push, queue);
+    fresh_add(m, push->id, queue, &push->spec, &status);
     queue_count(m, queue, push->state, +1);
 }
 

@@ -36,20 +36,13 @@ struct queue *queue_of_no(struct machine *m, uint32_t no)
     return no < m->by_no_size ? m->by_no[no] : NULL;
 }
 
-static void clear_fresh(struct queue *queue)
-{
-    queue->fresh_count = 0;
-    for (int i = 0; i < PRIORITIES; i++)
-        queue->fresh_first[i] = queue->fresh_last[i] = FRESH_NONE;
-}
-
 static struct queue *add(struct machine *m, uint32_t no, struct slice name)
 {
     struct queue *queue = mq_calloc(1, sizeof *queue);
     queue->no = no;
     queue->name_len = (uint8_t)name.len;
     memcpy(queue->name, name.at, name.len);
-    clear_fresh(queue);
+    fresh_clear_queue(queue);
     if (no >= m->by_no_size) {
         uint32_t size = m->by_no_size ? m->by_no_size : 16;
         while (size <= no)

@@ -3,14 +3,18 @@
 /* An address far from the last one is on another page; that one of two near ones may be, too, does not matter. */
 #define NEAR 4096
 
-static void count(struct redo *redo, enum db db, const char *where, size_t bytes)
+static void count(struct redo *redo, size_t bytes)
+{
+    redo->size += bytes;
+    if (redo->most && redo->size > redo->most)
+        redo->on = false;
+}
+
+static void count_place(struct redo *redo, enum db db, const char *where)
 {
     uintptr_t at = (uintptr_t)where, last = (uintptr_t)redo->last[db];
     redo->places += (at > last ? at - last : last - at) >= NEAR;
     redo->last[db] = where;
-    redo->size += bytes;
-    if (redo->most && redo->size > redo->most)
-        redo->on = false;
 }
 
 static void add_head(struct redo *redo, enum db db, struct slice key, uint32_t value_len)
@@ -30,9 +34,33 @@ void redo_settle(struct redo *redo)
     redo->lent_len = 0;
 }
 
+char *redo_reserve(struct redo *redo, enum db db, struct slice key, size_t len)
+{
+    count(redo, REDO_HEAD + key.len + len);
+    if (!redo->on)
+        return NULL;
+    redo_settle(redo);
+    add_head(redo, db, key, (uint32_t)len);
+    char *at = buf_room(&redo->bytes, len);
+    buf_grew(&redo->bytes, len);
+    return at;
+}
+
+void redo_forget(struct redo *redo, enum db db, struct slice key)
+{
+    count(redo, REDO_HEAD + key.len);
+    if (!redo->on)
+        return;
+    redo_settle(redo);
+    add_head(redo, db, key, REDO_REMOVED);
+}
+
 void redo_put(struct redo *redo, enum db db, struct slice key, const char *value, size_t len)
 {
-    count(redo, db, value, REDO_HEAD + key.len + len);
+    if (redo->muted)
+        return;
+    count(redo, REDO_HEAD + key.len + len);
+    count_place(redo, db, value);
     if (!redo->on)
         return;
     redo_settle(redo);
@@ -43,11 +71,10 @@ void redo_put(struct redo *redo, enum db db, struct slice key, const char *value
 
 void redo_remove(struct redo *redo, enum db db, struct slice key, const char *where)
 {
-    count(redo, db, where, REDO_HEAD + key.len);
-    if (!redo->on)
+    if (redo->muted)
         return;
-    redo_settle(redo);
-    add_head(redo, db, key, REDO_REMOVED);
+    count_place(redo, db, where);
+    redo_forget(redo, db, key);
 }
 
 void redo_cut(struct redo *redo, uint64_t size)

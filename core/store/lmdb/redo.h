@@ -23,6 +23,7 @@
 
 struct redo {
     bool on;         /* or changes are only counted: a repair, or a batch that does not go into the journal */
+    bool muted;      /* LMDB is told what was noted before: neither noted nor counted */
     uint64_t most;   /* who takes more bytes than this is not noted any further: `on` ends. 0: no bound */
     uint64_t size;   /* so many bytes they take, noted or not */
     uint64_t places; /* so many pages of LMDB's they touch, roughly: each lay far from the one before it */
@@ -32,6 +33,10 @@ struct redo {
     const char *lent;
     size_t lent_len;
 };
+
+/* What LMDB is not told yet: room for the value, to be filled before the next call. NULL if nothing is noted. */
+char *redo_reserve(struct redo *redo, enum db db, struct slice key, size_t len);
+void redo_forget(struct redo *redo, enum db db, struct slice key);
 
 /* `value`, `where`: in LMDB's page. */
 void redo_put(struct redo *redo, enum db db, struct slice key, const char *value, size_t len);

@@ -272,7 +272,9 @@ void sweep_run(struct machine *m, struct store_op *head)
     op->count = op->ended_count = op->evicted = 0;
     op->ended = NULL;
     op->more = false;
-    fresh_settle(m);
+    fresh_note(m); /* what waits for a time stands in its index then */
+    if (op->what == SWEEP_LEASES && fresh_next_lease(m) <= now)
+        fresh_settle(m);
     places_clear(m);
     buf_clear(&m->swept);
     switch (op->what) {
@@ -305,8 +307,9 @@ void sweep_run(struct machine *m, struct store_op *head)
 
 void machine_next_times(struct machine *m, struct store_news *news)
 {
+    wall_ms told = first_moment(m, DB_LEASES), fresh = fresh_next_lease(m);
     news->next_due = first_moment(m, DB_DUE);
-    news->next_lease = first_moment(m, DB_LEASES);
+    news->next_lease = told < fresh ? told : fresh;
     news->next_old = kept_finished_over(m) ? 0 : first_moment(m, DB_FINISHED);
     news->next_pause = pause_next(m);
     news->next_dead = kept_dead_over(m) ? 0 : dead_until(m, first_moment(m, DB_DEAD));

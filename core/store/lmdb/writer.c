@@ -7,14 +7,21 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-#define BATCH_OPS_MAX   16384        /* more only makes its first operation wait for its last */
-#define BATCH_BYTES_MAX (64u << 20)  /* far below the 512 MiB of dirty pages at which LMDB gives up */
-#define JOURNAL_LIMIT   (16u << 20)  /* more makes LMDB search longer lists of dirty pages */
-#define DIRECT_BYTES    (256u << 10) /* changes so long cost a commit less than writing them twice, */
-#define SCATTERED       12           /* unless the pages on which they lie are so much more */
-#define PAGE_BYTES      4096
-#define OPEN_MAX_MS     1000 /* so long at most is a batch only in the journal, */
-#define RETRY_MS        1000 /* unless the disk has no space for a checkpoint: so long until the next try */
+/* More only makes its first operation wait for its last, and clients have nothing to do meanwhile. A commit is worth more
+   than a record of the journal. */
+#define BATCH_OPS_COMMIT  16384
+#define BATCH_OPS_JOURNAL 8192
+#define BATCH_BYTES_MAX   (64u << 20) /* far below the 512 MiB of dirty pages at which LMDB gives up */
+/* The more, the more jobs end before LMDB hears of them, and the longer is a replay. */
+#define JOURNAL_LIMIT (64u << 20)
+#define DIRECT_BYTES  (256u << 10) /* changes so long cost a commit less than writing them twice, */
+#define SCATTERED     12           /* unless the pages on which they lie are so much more */
+#define PAGE_BYTES    4096
+#define OPEN_MAX_MS   1000 /* so long at most is a batch only in the journal, */
+#define AHEAD_MS                                                                                             \
+    400 /* from then on LMDB is told, with each batch, of some of what the checkpoint would tell */
+#define AHEAD    128
+#define RETRY_MS 1000 /* unless the disk has no space for a checkpoint: so long until the next try */
 
 static uint64_t clock_us(void)
 {
@@ -143,8 +150,10 @@ static void leases_last(struct batch *batch)
 static struct batch cut(struct writer *writer)
 {
     struct batch batch = {.first = writer->waiting};
+    unsigned most =
+        writer->are_close ? BATCH_OPS_COMMIT : BATCH_OPS_JOURNAL; /* if it is like the last long one */
     struct store_op **end = &writer->waiting;
-    while (*end && batch.count < BATCH_OPS_MAX && batch.bytes < BATCH_BYTES_MAX) {
+    while (*end && batch.count < most && batch.bytes < BATCH_BYTES_MAX) {
         batch.bytes += bytes_of(*end);
         batch.count++;
         end = &(*end)->next;
@@ -304,11 +313,14 @@ static bool has_journal(struct writer *writer)
 /*
  * A long batch whose changes lie close together is cheapest as a commit of its own: the journal would take as many bytes as
  * LMDB's pages, and those are still to be written then. One whose changes are scattered (over many queues, say) touches a
- * page with each; the journal lets many batches share them.
+ * page with each; the journal lets many batches share them. And of one whose jobs will end before the journal is full LMDB
+ * need not hear.
  */
-static bool is_close(const struct redo *redo)
+static bool is_close(const struct writer *writer)
 {
-    return redo->places * PAGE_BYTES < redo->size * SCATTERED;
+    const struct redo *redo = &writer->machine.redo;
+    return redo->places * PAGE_BYTES < redo->size * SCATTERED &&
+           !fresh_end_soon(&writer->machine, writer->journal_limit / 2);
 }
 
 /* The batch that was applied is in the journal; false: it cannot be, or should not. */
@@ -322,7 +334,7 @@ static bool to_journal(struct writer *writer, const struct batch *batch, bool di
         return true;
     }
     if (is_long)
-        writer->are_close = is_close(redo);
+        writer->are_close = is_close(writer);
     if (direct || !redo->on || (is_long && writer->are_close) || !has_journal(writer))
         return false;
     bool synced = !journal->unsynced;
@@ -395,6 +407,7 @@ static void commit(struct writer *writer, const struct batch *batch)
 {
     struct machine *m = &writer->machine;
     m->rules = rules_now(writer);
+    m->tell_ahead = is_open(writer) && clock_mono() - writer->open_since >= AHEAD_MS ? AHEAD : 0;
     if (!m->root.mdb)
         grow_early(writer);
     bool full = m->no_space = !has_space(writer, batch->bytes);

@@ -1,12 +1,8 @@
 /* LMDB's file has no space for a checkpoint, and the journal has: what is confirmed goes on, readers are told, nobody spins. */
-#include "lab.h"
-#include "lmdb_factory.h"
-#include "lmdb_check.h"
+#include "writer_bench.h"
 
 #include <errno.h>
 #include <sys/uio.h>
-
-#include "store/lmdb/writer.h"
 
 /* ---- the disk; the dynamic linker finds these first ---- */
 
@@ -37,49 +33,25 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
     return refuses(fd) ? -1 : syscall(SYS_writev, fd, parts, count);
 }
 
-/* ---- a writer on a bench, whose time is ours ---- */
+/* ---- the bench ---- */
 
-struct bench {
-    struct store_settings settings;
-    struct env *env;
-    struct writer writer;
-    mono_ms now;
-};
-
-static struct bench *bench_new(const struct store_settings *wishes)
+static struct bench *bench_of(const struct store_settings *wishes)
 {
-    struct bench *b = calloc(1, sizeof *b);
     file_is_full = false;
-    b->settings = *wishes;
-    b->settings.dir = temp_folder();
-    assert_int_equal(env_open(&b->env, &b->settings, NULL), MQ_OK);
-    assert_int_equal(writer_open(&b->writer, b->env, &b->settings, NULL), MQ_OK);
-    b->now = clock_mono();
+    struct bench *b = bench_new(wishes);
     refusals = 0;
     return b;
 }
 
-static void bench_free(struct bench *b)
+static void bench_end(struct bench *b)
 {
-    char *dir = (char *)b->settings.dir;
     file_is_full = false;
-    assert_true(writer_checkpoint(&b->writer));
-    writer_close(&b->writer);
-    env_close(b->env);
-    assert_int_equal(lmdb_check(dir), b->writer.batches);
-    remove_tree(dir);
-    free(dir);
-    free(b);
+    bench_free(b);
 }
 
 static void push(struct bench *b)
 {
-    struct lab lab = {.now = T0};
-    struct op_push push = lab_order(&lab, "q", "x");
-    writer_add(&b->writer, &push.op);
-    free(writer_run(&b->writer));
-    assert_int_equal(push.op.code, MQ_OK);
-    store_op_release(&push.op);
+    bench_push(b, "q", KEEP_DEFAULT_MS);
 }
 
 /* ---- tests ---- */
@@ -87,7 +59,7 @@ static void push(struct bench *b)
 static void a_refused_checkpoint_is_not_tried_again_at_once(void **state)
 {
     (void)state;
-    struct bench *b = bench_new(&(struct store_settings){.journal_bytes = 1}); /* always too long */
+    struct bench *b = bench_of(&(struct store_settings){.journal_bytes = 1}); /* always too long */
     push(b);
     file_is_full = true;
     writer_wants(&b->writer, 1); /* somebody waits, too */
@@ -111,13 +83,13 @@ static void a_refused_checkpoint_is_not_tried_again_at_once(void **state)
     push(b);
     writer_rest(&b->writer, b->now); /* and all is as before: the journal is too long */
     assert_true(writer_has(&b->writer, 5));
-    bench_free(b);
+    bench_end(b);
 }
 
 static void a_batch_that_somebody_waits_to_read_goes_to_the_journal_then(void **state)
 {
     (void)state;
-    struct bench *b = bench_new(&(struct store_settings){0});
+    struct bench *b = bench_of(&(struct store_settings){0});
     push(b);
     file_is_full = true;
     writer_wants(&b->writer, 1);
@@ -125,20 +97,20 @@ static void a_batch_that_somebody_waits_to_read_goes_to_the_journal_then(void **
     assert_true(refusals > 0);
     assert_int_equal(b->writer.refused, 1); /* who waits is told */
     assert_false(writer_has(&b->writer, 1));
-    bench_free(b);
+    bench_end(b);
 }
 
 static void a_refused_checkpoint_does_not_keep_the_journal_from_its_sync(void **state)
 {
     (void)state;
-    struct bench *b = bench_new(&(struct store_settings){.relaxed_ms = 20});
+    struct bench *b = bench_of(&(struct store_settings){.relaxed_ms = 20});
     push(b);
     assert_true(b->env->journal.unsynced);
     file_is_full = true;
     writer_rest(&b->writer, b->now + 60000);
     assert_true(refusals > 0);
     assert_false(b->env->journal.unsynced);
-    bench_free(b);
+    bench_end(b);
 }
 
 static void readers_are_told_and_pushes_go_on(void **state)

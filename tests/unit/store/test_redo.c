@@ -42,6 +42,36 @@ static void changes_are_read_back_as_they_were_noted(void **state)
     redo_release(&redo);
 }
 
+/* What LMDB hears of later, or never, stands between what it has heard of. */
+static void changes_may_be_noted_before_lmdb_is_told(void **state)
+{
+    (void)state;
+    struct redo redo = {.on = true};
+    struct change change;
+    put(&redo, DB_JOBS, "one", "1");
+    memcpy(redo_reserve(&redo, DB_JOBS, SLICE("two"), 3), "222", 3);
+    redo_forget(&redo, DB_JOBS, SLICE("two"));
+    redo.muted = true;
+    put(&redo, DB_JOBS, "two", "told now, and noted before");
+    redo.muted = false;
+    put(&redo, DB_JOBS, "three", "3");
+    struct slice rest = all_of(&redo);
+    assert_int_equal(rest.len, redo.size);
+    static const char *const keys[] = {"one", "two", "two", "three"}, *const values[] = {"1", "222", "", "3"};
+    for (int i = 0; i < 4; i++) {
+        assert_true(redo_next(&rest, &change));
+        assert_slice(change.key, keys[i]);
+        assert_slice(change.value, values[i]);
+        assert_int_equal(change.removed, i == 2);
+    }
+    assert_int_equal(rest.len, 0);
+    redo.on = false;
+    uint64_t before = redo.size;
+    assert_null(redo_reserve(&redo, DB_JOBS, SLICE("k"), 3));
+    assert_int_equal(redo.size, before + REDO_HEAD + 1 + 3); /* counted all the same */
+    redo_release(&redo);
+}
+
 /* Callers fill what they reserved after the call that notes it. */
 static void a_value_may_be_filled_until_the_next_call(void **state)
 {
@@ -209,6 +239,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(changes_are_read_back_as_they_were_noted),
+        cmocka_unit_test(changes_may_be_noted_before_lmdb_is_told),
         cmocka_unit_test(a_value_may_be_filled_until_the_next_call),
         cmocka_unit_test(what_is_taken_back_was_not),
         cmocka_unit_test(what_is_not_noted_is_counted_all_the_same),
