@@ -13,7 +13,8 @@ struct unpark;
 struct unpark *unpark_new(struct server *server, json_t *app);
 /*
  * Parked jobs of these types may be handed to workers again: a chunk a commit, so that the changes of others get
- * their turn. `done` (or NULL) follows, perhaps at once. Frees it.
+ * their turn. `done` (or NULL) follows, perhaps at once: when all had their look, or when the disk has no room for it, which
+ * is waited for then. Frees it.
  */
 void unpark_start(struct unpark *unpark, void (*done)(struct server *server));
 #endif

@@ -15,6 +15,7 @@
 
 #include "runtime/page.h"
 #include "server/server.h"
+#include "server/unpark.h"
 
 #define JOBS 3 /* the last of them was on its worker's CPU */
 
@@ -53,6 +54,7 @@ struct bench {
     struct server server;
     char page[sizeof((struct server *)0)->run_dir + 16];
     job_id jobs[JOBS];
+    uint64_t tokens[JOBS];
 };
 
 static void on_done(struct store_op *op)
@@ -100,6 +102,8 @@ static void lease_all(struct bench *b)
     op.by_worker = true;
     run(b, &op.op);
     assert_int_equal(op.count, JOBS);
+    for (int i = 0; i < JOBS; i++)
+        b->tokens[i] = op.jobs[i].token;
     store_op_release(&op.op);
 }
 
@@ -285,6 +289,52 @@ static void a_stop_ends_the_wait(void **unused)
     close_bench(b);
 }
 
+static void park_all(struct bench *b)
+{
+    lease_all(b);
+    for (int i = 0; i < JOBS; i++) {
+        struct op_step op = {.id = b->jobs[i], .token = b->tokens[i], .payload = SLICE_EMPTY, .reason = SLICE_EMPTY};
+        store_op_init(&op.op, STORE_PARK, clock_wall());
+        run(b, &op.op);
+        assert_int_equal(op.op.code, MQ_OK);
+        store_op_release(&op.op);
+    }
+}
+
+static unsigned parked(struct bench *b)
+{
+    struct job_status status;
+    unsigned count = 0;
+    for (int i = 0; i < JOBS; i++) {
+        get(b, b->jobs[i], &status);
+        count += status.parked;
+    }
+    return count;
+}
+
+static void jobs_that_waited_for_their_handler_wait_for_room_too(void **unused)
+{
+    (void)unused;
+    struct bench *b = open_bench();
+    unlink(b->page); /* nobody is guilty */
+    start(b);
+    park_all(b);
+    recovered = false;
+    set_disk_full(b, true);
+    json_t *app = json_pack("{s{s{}}}", "handlers", "a");
+    unpark_start(unpark_new(&b->server, app), server_recovered);
+    json_decref(app);
+    store_flush(b->server.store);
+    store_collect(b->server.store);
+    assert_true(recovered); /* it goes on without them */
+    turn(b);
+    set_disk_full(b, false);
+    assert_int_equal(parked(b), JOBS);
+    while (parked(b))
+        turn(b);
+    close_bench(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +342,7 @@ int main(void)
         cmocka_unit_test(on_a_full_disk_it_waits_and_forgets_no_suspect),
         cmocka_unit_test(where_nothing_was_held_a_full_disk_keeps_nobody_out),
         cmocka_unit_test(a_stop_ends_the_wait),
+        cmocka_unit_test(jobs_that_waited_for_their_handler_wait_for_room_too),
     };
     return cmocka_run_group_tests_name("recovery", tests, NULL, NULL);
 }
