@@ -109,8 +109,8 @@ static bool complete_fresh(struct machine *m, struct op_complete *op)
     struct store_op *head = &op->op;
     struct job_spec spec;
     struct fresh *fresh = fresh_find(m, op->id);
-    if (!fresh || fresh->status.state != JOB_RUNNING || fresh->status.token != op->token ||
-        record_read_spec(&spec, fresh_record(m, fresh), NULL) != MQ_OK || spec.keep_ms > 0)
+    if (!fresh || fresh->kept || fresh->status.state != JOB_RUNNING || fresh->status.token != op->token ||
+        record_read_spec(&spec, fresh_record(m, fresh), NULL) != MQ_OK)
         return false;
     head->code = check_children(m, op);
     if (head->code != MQ_OK)

@@ -1,11 +1,11 @@
 /*
  * Jobs that LMDB has not been told of: pushed since its last commit, and not touched but by leases and acknowledgements.
- * The journal has them (redo.h), so they are on disk; memory has them too. Most jobs end before the next checkpoint, and of
- * these LMDB never hears: a job's life is three changes in the redo in place of a dozen looks into five trees.
+ * The journal has them (redo.h), so they are on disk; memory has them too. Most end before the next checkpoint, and if they
+ * leave no record LMDB never hears of them: a job's life is three changes in the redo in place of a dozen looks into five trees.
  *
  * They are told of (written where LMDB has them) at a checkpoint, all; or one by one when somebody does anything else with
  * them: job_find tells first, so that no other verb knows of this file. Whoever walks an index in which they might stand
- * tells of all of them before. What stands in an index that time walks (due) is told of at the end of its batch. And when a
+ * tells of all of them before. What is kept, or stands in an index that time walks (due), is told of at its batch's end. And when a
  * checkpoint is near, those that stand far back in line are told of a few at a time, since everybody waits for a checkpoint.
  *
  * Two kinds: the new ones of this batch, of which the redo has nothing until fresh_note, since most of them are handed out in
@@ -60,10 +60,11 @@ void fresh_add(struct machine *m, job_id id, struct queue *queue, const struct j
                             .len = record_spec_bytes(spec),
                             .status = *status,
                             .lease_ms = spec->lease_ms,
+                            .kept = spec->keep_ms > 0,
                             .next = FRESH_NONE};
     record_write_spec(buf_room(&m->fresh_bytes, fresh->len), spec);
     buf_grew(&m->fresh_bytes, fresh->len);
-    m->fresh_kept += spec->keep_ms > 0;
+    m->fresh_kept += fresh->kept;
     if (status->state == JOB_READY)
         offer(m, fresh);
 }
@@ -215,11 +216,15 @@ static void note_all(struct machine *m, const struct fresh *fresh)
     note_status(m, fresh);
 }
 
-/* An index that others walk must have it: it waits for a time, or may expire. */
-static bool is_plain(const struct fresh *fresh)
+/*
+ * LMDB is spared one that leaves no record, unless an index that others walk must have it: it waits for a time, or may
+ * expire. (What is kept is cheapest to write now, behind those before it.)
+ */
+static bool is_spared(const struct fresh *fresh)
 {
     const struct job_status *status = &fresh->status;
-    return status->state == JOB_RUNNING || (status->state == JOB_READY && status->expires_at == WALL_NEVER);
+    bool waits = status->state == JOB_READY && status->expires_at == WALL_NEVER;
+    return !fresh->kept && (status->state == JOB_RUNNING || waits);
 }
 
 void fresh_note(struct machine *m)
@@ -228,7 +233,7 @@ void fresh_note(struct machine *m)
         struct fresh *fresh = &m->fresh[m->fresh_new];
         if (fresh->gone)
             continue;
-        if (!is_plain(fresh)) {
+        if (!is_spared(fresh)) {
             fresh_tell(m, fresh);
             continue;
         }

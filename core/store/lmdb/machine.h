@@ -82,6 +82,7 @@ struct fresh {
     struct job_status status; /* of one that runs, its holder lies where holder_at says */
     uint32_t lease_ms;        /* as in the spec */
     uint32_t next;            /* of the same queue and priority */
+    bool kept;                /* its record stays when it has ended */
     bool offered;             /* it is ready, and in that list */
     bool noted;               /* the redo has it: of this batch, or of one that is in the journal */
     bool gone;                /* ended, or LMDB has it */

@@ -47,13 +47,27 @@ static void a_step_on_one_job_tells_of_that_one(void **state)
     uint64_t token;
     struct op_step cancel = {.reason = SLICE_EMPTY, .payload = SLICE_EMPTY};
     bench_push(b, "q", 0);
-    cancel.id = bench_push(b, "q", KEEP_DEFAULT_MS);
+    cancel.id = bench_push(b, "q", 0);
     bench_push(b, "q", 0);
     store_op_init(&cancel.op, STORE_CANCEL, T0);
     assert_int_equal(bench_run(b, &cancel.op), MQ_OK);
     store_op_release(&cancel.op);
-    assert_int_equal(bench_told(b), 1);
+    assert_int_equal(bench_told(b), 0); /* it was told, and is gone */
     assert_int_equal(bench_lease(b, "q", 9, &token), 2);
+    assert_int_equal(bench_told(b), 0);
+    bench_free(b);
+}
+
+static void what_leaves_a_record_is_told_at_once(void **state)
+{
+    (void)state;
+    struct bench *b = bench_new(&(struct store_settings){.nosync = true});
+    uint64_t token;
+    job_id id = bench_push(b, "q", KEEP_DEFAULT_MS);
+    assert_int_equal(bench_told(b), 1);
+    assert_int_equal(b->env->journal.records, 1);
+    assert_int_equal(bench_lease(b, "q", 1, &token), 1);
+    assert_int_equal(bench_ack(b, id, token), MQ_OK);
     assert_int_equal(bench_told(b), 1);
     bench_free(b);
 }
@@ -175,6 +189,7 @@ int main(void)
         cmocka_unit_test(a_job_that_ends_before_a_checkpoint_is_never_told),
         cmocka_unit_test(a_checkpoint_tells_of_all),
         cmocka_unit_test(a_step_on_one_job_tells_of_that_one),
+        cmocka_unit_test(what_leaves_a_record_is_told_at_once),
         cmocka_unit_test(what_is_told_and_what_is_not_are_handed_out_in_one_order),
         cmocka_unit_test(a_long_batch_is_a_commit_if_its_jobs_stay),
         cmocka_unit_test(many_that_wait_are_told_ahead_of_a_checkpoint),
