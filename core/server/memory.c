@@ -73,11 +73,11 @@ static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
     uint64_t limit = (uint64_t)server->config.max_memory;
     (void)loop, (void)events;
     uint64_t bytes = limit ? bytes_in_use(limit) : 0;
-    if (bytes > limit)
-        protocol_relieve(server->protocol, bytes - limit);
-    /* a tenth less, so that it does not flutter */
-    bool full = limit && (bytes > limit || (server->memory_full && bytes > limit / 10 * 9));
-    set_full(server, full, bytes, limit);
+    /* a tenth less, so that it does not flutter; and clients give way until then, or they could hold it there for ever */
+    uint64_t enough = server->memory_full ? limit / 10 * 9 : limit;
+    if (bytes > enough)
+        protocol_relieve(server->protocol, bytes - enough);
+    set_full(server, limit && bytes > enough, bytes, limit);
 }
 
 void memory_start(struct server *server)
