@@ -293,7 +293,8 @@ static void park_all(struct bench *b)
 {
     lease_all(b);
     for (int i = 0; i < JOBS; i++) {
-        struct op_step op = {.id = b->jobs[i], .token = b->tokens[i], .payload = SLICE_EMPTY, .reason = SLICE_EMPTY};
+        struct op_step op = {
+            .id = b->jobs[i], .token = b->tokens[i], .payload = SLICE_EMPTY, .reason = SLICE_EMPTY};
         store_op_init(&op.op, STORE_PARK, clock_wall());
         run(b, &op.op);
         assert_int_equal(op.op.code, MQ_OK);
