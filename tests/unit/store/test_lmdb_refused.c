@@ -45,8 +45,9 @@ static struct bench *bench_of(const struct store_settings *wishes)
 
 static void bench_end(struct bench *b)
 {
+    uint64_t pushed = b->writer.batches;
     file_is_full = false;
-    bench_free(b);
+    assert_int_equal(bench_free(b), pushed);
 }
 
 static void push(struct bench *b)
