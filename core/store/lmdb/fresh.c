@@ -276,8 +276,6 @@ void fresh_end(struct machine *m, struct fresh *fresh)
     queue_count(m, fresh->queue, fresh->status.state, -1);
     leave_memory(m, fresh);
     m->fresh_ended++;
-    if (!fresh->noted)
-        return;
     note_entry(m, fresh, false);
     key_of_id(&key, fresh->id);
     redo_forget(&m->redo, DB_STATES, key_bytes(&key));

@@ -3,7 +3,7 @@
  *
  * LMDB syncs twice a commit and writes every page on the way to a change, roots included. A batch that goes into the
  * journal is one write of its changes (redo.h) behind the last one's, and one sync, in space that was written before, so
- * that the file system has nothing else to write. LMDB's own commit, which holds many batches then, is a checkpoint: it
+ * that the file system has nothing else to write (but for a long record at the file's end). LMDB's own commit, which holds many batches then, is a checkpoint: it
  * also stores a mark, and from there on the journal begins anew at its start.
  *
  *     page 0      "moonq journal", u32 format, the names of the databases in the order of enum db, XXH3-64 of all that
