@@ -306,6 +306,29 @@ static void open_root(struct machine *m)
         txn_fail(m, rc);
 }
 
+/* What LMDB refuses on the way comes back here, and leaves no trace. */
+static enum applied guard(struct machine *m, enum applied (*what)(struct machine *m, struct store_op *first),
+                          struct store_op *first)
+{
+    m->at = &m->root;
+    errno = 0;
+    if (setjmp(m->failed)) {
+        enum applied applied = applied_of(m, m->rc);
+        rollback(m);
+        return applied;
+    }
+    return what(m, first);
+}
+
+static enum applied apply(struct machine *m, struct store_op *first)
+{
+    open_root(m);
+    run_all(m, first);
+    save_all(m);
+    tell_news(m);
+    return APPLIED;
+}
+
 enum applied machine_apply(struct machine *m, struct store_op *first)
 {
     m->before = m->meta;
@@ -313,19 +336,8 @@ enum applied machine_apply(struct machine *m, struct store_op *first)
     buf_clear(&m->unblocked);
     buf_clear(&m->unblocked_names);
     m->undo_level = 1;
-    m->at = &m->root;
     m->meta_changed = false;
-    errno = 0;
-    if (setjmp(m->failed)) {
-        enum applied applied = applied_of(m, m->rc);
-        rollback(m);
-        return applied;
-    }
-    open_root(m);
-    run_all(m, first);
-    save_all(m);
-    tell_news(m);
-    return APPLIED;
+    return guard(m, apply, first);
 }
 
 struct slice machine_redo(struct machine *m)
@@ -345,22 +357,23 @@ void machine_keep(struct machine *m)
     m->committed = m->news;
 }
 
-enum applied machine_recover(struct machine *m)
+static enum applied recover(struct machine *m, struct store_op *none)
 {
-    m->before = m->meta;
-    m->at = &m->root;
-    errno = 0;
-    if (setjmp(m->failed)) {
-        enum applied applied = applied_of(m, m->rc);
-        rollback(m);
-        return applied;
-    }
+    (void)none;
     open_root(m);
     return APPLIED;
 }
 
-static enum applied commit_told(struct machine *m)
+enum applied machine_recover(struct machine *m)
 {
+    m->before = m->meta;
+    return guard(m, recover, NULL);
+}
+
+static enum applied commit(struct machine *m, struct store_op *none)
+{
+    (void)none;
+    fresh_settle(m);
     struct journal *journal = &m->env->journal;
     char counters[META_BYTES];
     struct slice tail = m->redo.on ? machine_redo(m) : layout_meta(counters, &m->meta);
@@ -373,11 +386,8 @@ static enum applied commit_told(struct machine *m)
         mdb_txn_abort(txn);
     else
         rc = mdb_txn_commit(txn);
-    if (rc) {
-        enum applied applied = applied_of(m, rc);
-        rollback(m);
-        return applied;
-    }
+    if (rc)
+        txn_fail(m, rc);
     journal_restart(journal, &mark);
     machine_keep(m);
     return APPLIED;
@@ -385,15 +395,7 @@ static enum applied commit_told(struct machine *m)
 
 enum applied machine_commit(struct machine *m)
 {
-    m->at = &m->root;
-    errno = 0;
-    if (setjmp(m->failed)) {
-        enum applied applied = applied_of(m, m->rc);
-        rollback(m);
-        return applied;
-    }
-    fresh_settle(m);
-    return commit_told(m);
+    return guard(m, commit, NULL);
 }
 
 void machine_refuse_all(struct machine *m, struct store_op *first, enum mq_code code, const char *text)
